@@ -1,0 +1,57 @@
+"""How every script starts: absl flags, and errors that are one line.
+
+The original parsed flags in a mode that ignores what it does not know, so that `--dopredict=true` or
+`--do_train False` did something else than was typed. Here both are errors.
+"""
+
+import sys
+import traceback
+
+from absl import app, flags, logging
+
+FLAGS = flags.FLAGS
+
+NON_FINITE_LOSS = 17
+
+
+def run(main) -> None:
+    """Parses the command line, calls `main()` and exits.
+
+    Args:
+      main: function without arguments. A ValueError or OSError that it raises is taken for bad input: it is shown
+        as one line on stderr, exit status 1; its traceback only with `--debug`. A FloatingPointError (a loss that is
+        not finite) exits with 17. Any other exception keeps its traceback, because it is a defect of ours.
+    """
+    flags.DEFINE_bool("debug", False, "Show the traceback of an error instead of one line.")
+    logging.use_absl_handler()
+    app.run(lambda argv: _call(main), flags_parser=_parse)
+
+
+def _parse(argv):
+    try:
+        rest = FLAGS(argv)
+    except flags.Error as error:
+        _exit(" ".join(str(error).split()) + " (--help lists the flags)")
+    if len(rest) > 1:
+        _exit(
+            f"unexpected argument {rest[1]!r}: flags are written --name=value, and a boolean as "
+            "--do_train=false or --nodo_train"
+        )
+    logging.set_verbosity(max(logging.get_verbosity(), logging.INFO))
+    return rest
+
+
+def _call(main) -> None:
+    try:
+        main()
+    except FloatingPointError as error:
+        _exit(str(error), status=NON_FINITE_LOSS)
+    except (ValueError, OSError) as error:
+        _exit(str(error))
+
+
+def _exit(message: str, status: int = 1) -> None:
+    if FLAGS.is_parsed() and FLAGS.debug:
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)
