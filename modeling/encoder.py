@@ -1,0 +1,125 @@
+"""The bidirectional Transformer encoder (Devlin et al. 2019, section 3; Vaswani et al. 2017, section 3.1).
+
+Variables are named as in the original's checkpoints: layers and name scopes nest as its variable scopes did.
+Activations are [B*S, H] between blocks, which keeps the matrix products large.
+Shapes: B batch, S sequence, H hidden, I intermediate.
+"""
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from modeling.activations import ACTIVATIONS
+from modeling.attention import SelfAttention
+from modeling.config import BertConfig
+from modeling.dropout import dropout, fold_in
+from modeling.embeddings import Embeddings, initializer
+from modeling.layer_norm import LayerNorm
+
+
+class TransformerBlock(keras.layers.Layer):
+    """Attention, then a feed-forward network, each with a residual and normalised after (post-LN).
+
+    Call: x float [B*S, H], input_mask int32 [B, S], seed int32 [2] or None -> float [B*S, H].
+    """
+
+    def __init__(self, config: BertConfig, name: str):
+        super().__init__(name=name)
+        self.config = config
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.attention = SelfAttention(config)
+        self.attention_output = dense(config, config.hidden_size)
+        self.attention_norm = LayerNorm(config.hidden_size)
+        self.intermediate = dense(config, config.intermediate_size)
+        self.output_dense = dense(config, config.hidden_size)
+        self.output_norm = LayerNorm(config.hidden_size)
+
+    def build(self):
+        config = self.config
+        with keras.name_scope("attention"):
+            self.attention.build()
+            with keras.name_scope("output"):
+                self.attention_output.build([None, config.hidden_size])
+                self.attention_norm.build()
+        with keras.name_scope("intermediate"):
+            self.intermediate.build([None, config.hidden_size])
+        with keras.name_scope("output"):
+            self.output_dense.build([None, config.intermediate_size])
+            self.output_norm.build()
+
+    def call(self, x, input_mask, seed=None):
+        rate = self.config.hidden_dropout_prob
+        y = self.attention(x, input_mask, seed=fold_in(seed, 0))  # [B*S, H]
+        y = dropout(self.attention_output(y), rate, fold_in(seed, 1))  # [B*S, H]
+        x = self.attention_norm(x + y)  # [B*S, H]
+        y = self.activation(self.intermediate(x))  # [B*S, I]
+        y = dropout(self.output_dense(y), rate, fold_in(seed, 2))  # [B*S, H]
+        return self.output_norm(x + y)  # [B*S, H]
+
+
+class BertOutputs(NamedTuple):
+    """What the encoder computes.
+
+    Attributes:
+      embedding_output: float32 [B, S, H]. Embeddings after normalisation and dropout.
+      encoder_outputs: one float [B, S, H] for each block.
+      pooled_output: float [B, H]. The first position through the pooler.
+    """
+
+    embedding_output: tf.Tensor
+    encoder_outputs: list[tf.Tensor]
+    pooled_output: tf.Tensor
+
+    @property
+    def sequence_output(self) -> tf.Tensor:
+        """float [B, S, H]. The last block's output."""
+        return self.encoder_outputs[-1]
+
+
+class BertModel(keras.layers.Layer):
+    """BERT without heads; all variables exist once it is constructed.
+
+    Computes in the precision of Keras' global dtype policy (`keras.config.set_dtype_policy`), with float32 variables,
+    softmax and normalisation.
+
+    Call: input_ids int32 [B, S]; input_mask int32 [B, S], 1 = real token (default: all ones); segment_ids int32 [B, S]
+    (default: zeros); seed int32 [2] for dropout in training, None in evaluation -> BertOutputs.
+    """
+
+    def __init__(self, config: BertConfig, name: str = "bert"):
+        super().__init__(name=name)
+        self.config = config
+        self.embeddings = Embeddings(config)
+        self.blocks = [
+            TransformerBlock(config, name=f"layer_{i}") for i in range(config.num_hidden_layers)
+        ]
+        self.pooler = dense(config, config.hidden_size)
+        self.build()
+
+    def build(self):
+        self.embeddings.build()
+        with keras.name_scope("encoder"):
+            for block in self.blocks:
+                block.build()
+        with keras.name_scope("pooler"):
+            self.pooler.build([None, self.config.hidden_size])
+
+    def call(self, input_ids, input_mask=None, segment_ids=None, seed=None):
+        input_mask = tf.ones_like(input_ids) if input_mask is None else input_mask
+        segment_ids = tf.zeros_like(input_ids) if segment_ids is None else segment_ids
+        embedding_output = self.embeddings(input_ids, segment_ids, seed=fold_in(seed, 0))
+        shape = tf.shape(embedding_output)
+        x = tf.reshape(embedding_output, [-1, self.config.hidden_size])  # [B*S, H]
+        x = tf.cast(x, self.compute_dtype)
+        encoder_outputs = []
+        for number, block in enumerate(self.blocks, start=1):
+            x = block(x, input_mask, seed=fold_in(seed, number))  # [B*S, H]
+            encoder_outputs.append(tf.reshape(x, shape))  # [B, S, H]
+        pooled_output = tf.tanh(self.pooler(encoder_outputs[-1][:, 0]))  # [B, H]
+        return BertOutputs(embedding_output, encoder_outputs, pooled_output)
+
+
+def dense(config: BertConfig, size: int) -> keras.layers.Dense:
+    """Returns x W + b with `size` outputs, named as the original's checkpoints name it."""
+    return keras.layers.Dense(size, kernel_initializer=initializer(config), name="dense")

@@ -1,0 +1,117 @@
+"""Output layers and the models that carry them: pre-training (Devlin et al. 2019, section 3.1), classification (4.1).
+
+Shapes: B batch, S sequence, H hidden, P predictions per sequence, V vocabulary, C classes.
+"""
+
+import keras
+import tensorflow as tf
+
+from modeling.activations import ACTIVATIONS
+from modeling.config import BertConfig
+from modeling.dropout import dropout, fold_in
+from modeling.embeddings import initializer
+from modeling.encoder import BertModel, dense
+from modeling.layer_norm import LayerNorm
+
+# A constant of the original's run_classifier.py, whatever the configuration says.
+CLASSIFIER_DROPOUT = 0.1
+
+
+class MaskedLMHead(keras.layers.Layer):
+    """Predicts the WordPieces at the masked positions; its output table is the input embedding table.
+
+    Call: sequence_output float [B, S, H], masked_lm_positions int32 [B, P], word_embeddings float32 [V, H]
+    -> float32 [B, P, V] logits.
+    """
+
+    def __init__(self, config: BertConfig, name: str = "predictions"):
+        super().__init__(name=name)
+        self.config = config
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.transform = dense(config, config.hidden_size)
+        self.norm = LayerNorm(config.hidden_size)
+
+    def build(self):
+        with keras.name_scope("transform"):
+            self.transform.build([None, self.config.hidden_size])
+            self.norm.build()
+        self.output_bias = self.add_weight(
+            shape=[self.config.vocab_size], initializer="zeros", name="output_bias", autocast=False
+        )
+
+    def call(self, sequence_output, masked_lm_positions, word_embeddings):
+        x = tf.gather(sequence_output, masked_lm_positions, batch_dims=1)  # [B, P, H]
+        shape = tf.concat([tf.shape(x)[:2], [self.config.vocab_size]], axis=0)
+        x = tf.reshape(x, [-1, self.config.hidden_size])  # [B*P, H]
+        x = self.norm(self.activation(self.transform(x)))  # [B*P, H]
+        logits = tf.matmul(x, word_embeddings, transpose_b=True)  # [B*P, V]
+        logits = tf.nn.bias_add(tf.cast(logits, tf.float32), self.output_bias)  # [B*P, V]
+        return tf.reshape(logits, shape)  # [B, P, V]
+
+
+class PooledHead(keras.layers.Layer):
+    """A linear layer over the pooled output; its weights are [C, H], as in the original's checkpoints.
+
+    Call: pooled_output float [B, H] -> float32 [B, C] logits.
+    """
+
+    def __init__(self, num_labels: int, hidden_size: int, stddev: float = 0.02):
+        super().__init__(dtype="float32")
+        weights = keras.initializers.TruncatedNormal(stddev=stddev)
+        # Not `add_weight`, which would put the layer's name before theirs: the classifier's bear none.
+        self.output_weights = keras.Variable(
+            weights, [num_labels, hidden_size], name="output_weights"
+        )
+        self.output_bias = keras.Variable("zeros", [num_labels], name="output_bias")
+
+    def call(self, pooled_output):
+        return tf.matmul(pooled_output, self.output_weights, transpose_b=True) + self.output_bias
+
+
+class BertPretrainer(keras.Model):
+    """BERT with the masked LM and the next sentence prediction heads.
+
+    Call: batch, a dict of input_ids, input_mask, segment_ids int32 [B, S] and masked_lm_positions int32 [B, P]; seed
+    int32 [2] or None -> (float32 [B, P, V] masked LM logits, float32 [B, 2] next sentence logits; 1 = random next).
+    """
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.bert = BertModel(config)
+        with keras.name_scope("cls"):
+            self.masked_lm = MaskedLMHead(config)
+            self.masked_lm.build()
+            with keras.name_scope("seq_relationship"):
+                self.next_sentence = PooledHead(2, config.hidden_size, config.initializer_range)
+
+    def call(self, batch, seed=None):
+        outputs = self.bert(
+            batch["input_ids"], batch["input_mask"], batch["segment_ids"], seed=seed
+        )
+        masked_lm_logits = self.masked_lm(
+            outputs.sequence_output,
+            batch["masked_lm_positions"],
+            self.bert.embeddings.word_embeddings,
+        )
+        return masked_lm_logits, self.next_sentence(outputs.pooled_output)
+
+
+class BertClassifier(keras.Model):
+    """BERT with a classifier over the pooled output.
+
+    Call: batch, a dict of input_ids, input_mask, segment_ids int32 [B, S]; seed int32 [2] or None
+    -> float32 [B, C] logits.
+    """
+
+    def __init__(self, config: BertConfig, num_labels: int):
+        super().__init__()
+        self.bert = BertModel(config)
+        self.classifier = PooledHead(num_labels, config.hidden_size)
+
+    def call(self, batch, seed=None):
+        outputs = self.bert(
+            batch["input_ids"], batch["input_mask"], batch["segment_ids"], seed=seed
+        )
+        # Past the encoder's own seeds, which are numbered from 0 by layer.
+        seed = fold_in(seed, 1 + len(self.bert.blocks))
+        return self.classifier(dropout(outputs.pooled_output, CLASSIFIER_DROPOUT, seed))

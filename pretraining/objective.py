@@ -1,0 +1,87 @@
+"""What pre-training minimises and how it is measured (Devlin et al. 2019, section 3.1; run_pretraining.py of the original).
+
+Shapes: B batch, S sequence, P predictions per sequence, V vocabulary.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from modeling.heads import BertPretrainer
+from training.train_step import Objective
+
+# Of the original: keeps the mean defined for a batch without masked tokens.
+WEIGHT_EPSILON = 1e-5
+
+
+def loss_weights(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns the number of masked tokens and of sequences in the batch."""
+    sequences = tf.cast(tf.shape(batch["next_sentence_labels"])[0], tf.float32)
+    return {
+        "masked_lm": tf.reduce_sum(batch["masked_lm_weights"]),
+        "next_sentence": sequences,
+    }
+
+
+def loss(model: BertPretrainer, batch, weights, seed):
+    """Returns the batch's share of the masked LM loss plus the next sentence loss, both means over the global batch."""
+    scores = sequence_scores(model, batch, seed)
+    masked_lm = weights["masked_lm"] + WEIGHT_EPSILON
+    metrics = {
+        "masked_lm_loss": tf.reduce_sum(scores["masked_lm_loss"]) / masked_lm,
+        "masked_lm_accuracy": tf.reduce_sum(scores["masked_lm_correct"]) / masked_lm,
+        "next_sentence_loss": tf.reduce_sum(scores["next_sentence_loss"])
+        / weights["next_sentence"],
+    }
+    return metrics["masked_lm_loss"] + metrics["next_sentence_loss"], metrics
+
+
+OBJECTIVE = Objective(loss_weights, loss)
+
+
+def sequence_scores(model: BertPretrainer, batch, seed=None) -> dict[str, tf.Tensor]:
+    """Scores every sequence on its own.
+
+    Args:
+      batch: input_ids, input_mask, segment_ids int32 [B, S]; masked_lm_positions, masked_lm_ids int32 [B, P];
+        masked_lm_weights float32 [B, P], 0 = padding; next_sentence_labels int32 [B, 1], 1 = random next.
+      seed: int32 [2] for dropout, or None.
+
+    Returns:
+      float32 [B] each, sums over the masked tokens of a sequence: masked_lm_loss (negative log-likelihood, nats),
+      masked_lm_correct, masked_lm_weight; and next_sentence_loss, next_sentence_correct.
+    """
+    masked_lm_logits, next_sentence_logits = model(batch, seed=seed)
+    ids, weights = batch["masked_lm_ids"], batch["masked_lm_weights"]
+    labels = tf.reshape(batch["next_sentence_labels"], [-1])  # [B]
+    cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
+    hits = tf.equal(tf.argmax(masked_lm_logits, -1, tf.int32), ids)  # [B, P]
+    next_hits = tf.equal(tf.argmax(next_sentence_logits, -1, tf.int32), labels)  # [B]
+    return {
+        "masked_lm_loss": tf.reduce_sum(weights * cross_entropy(ids, masked_lm_logits), 1),
+        "masked_lm_correct": tf.reduce_sum(weights * tf.cast(hits, tf.float32), 1),
+        "masked_lm_weight": tf.reduce_sum(weights, 1),
+        "next_sentence_loss": cross_entropy(labels, next_sentence_logits),
+        "next_sentence_correct": tf.cast(next_hits, tf.float32),
+    }
+
+
+def evaluation_metrics(batches: list[dict[str, np.ndarray]]) -> dict[str, np.float32]:
+    """Returns the metrics of the original from the `sequence_scores` of every batch.
+
+    `loss` is the mean over batches of the batch's loss, as the original's Estimator reports it; the others are means
+    over masked tokens and over sequences.
+    """
+    totals = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    losses = [
+        batch["masked_lm_loss"].sum() / (batch["masked_lm_weight"].sum() + WEIGHT_EPSILON)
+        + batch["next_sentence_loss"].mean()
+        for batch in batches
+    ]
+    masked = max(totals["masked_lm_weight"].sum(), WEIGHT_EPSILON)
+    return {
+        "loss": np.float32(np.mean(losses)),
+        "masked_lm_accuracy": np.float32(totals["masked_lm_correct"].sum() / masked),
+        "masked_lm_loss": np.float32(totals["masked_lm_loss"].sum() / masked),
+        "next_sentence_accuracy": np.float32(totals["next_sentence_correct"].mean()),
+        "next_sentence_loss": np.float32(totals["next_sentence_loss"].mean()),
+    }
