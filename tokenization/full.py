@@ -1,0 +1,97 @@
+"""Text -> pieces or ids, memoised (`tokenization.py` of the original).
+
+Two memos in a row: from a stretch of raw text between blanks to its pieces (or ids), and from a word to its pieces.
+Both are exact, because no rule of the tokenizer looks beyond a stretch (see `tokenization.basic`).
+"""
+
+from itertools import chain
+
+from tokenization.basic import BasicTokenizer, chunks, convert_to_unicode
+from tokenization.memo import Memo
+from tokenization.offsets import Aligner, find_chunks
+from tokenization.vocab import convert_by_vocab, load_vocab
+from tokenization.wordpiece import WordpieceTokenizer
+
+
+class FullTokenizer:
+    """The tokenizer of BERT, end to end.
+
+    Args:
+      vocab_file: see `load_vocab`.
+      do_lower_case: see `BasicTokenizer`; True for the uncased releases.
+
+    Attributes:
+      vocab: token -> id. It is read once: later changes are not seen by the memos.
+      inv_vocab: id -> token.
+    """
+
+    def __init__(self, vocab_file: str, do_lower_case: bool = True):
+        self._build(load_vocab(vocab_file), do_lower_case)
+
+    @classmethod
+    def from_vocab(cls, vocab: dict[str, int], do_lower_case: bool = True) -> "FullTokenizer":
+        """Returns the tokenizer of a vocabulary already read."""
+        tokenizer = cls.__new__(cls)
+        tokenizer._build(vocab, do_lower_case)
+        return tokenizer
+
+    def _build(self, vocab, do_lower_case):
+        self.vocab = vocab
+        self.inv_vocab = {index: token for token, index in vocab.items()}
+        self.basic_tokenizer = BasicTokenizer(do_lower_case)
+        self.wordpiece_tokenizer = WordpieceTokenizer(vocab)
+        self._pieces = Memo(self._split_chunk)
+        self._ids = Memo(self._encode_chunk)
+        self._aligned = Memo(Aligner(do_lower_case, self.wordpiece_tokenizer).align)
+
+    def tokenize(self, text: str | bytes) -> list[str]:
+        """Returns the pieces of `text`."""
+        return [
+            *chain.from_iterable(map(self._pieces.__getitem__, chunks(convert_to_unicode(text))))
+        ]
+
+    def encode(self, text: str | bytes) -> list[int]:
+        """Returns the ids of the pieces of `text`: `convert_tokens_to_ids(tokenize(text))`, faster.
+
+        Raises:
+          KeyError: a word is unknown and the vocabulary has no [UNK].
+        """
+        return [*chain.from_iterable(map(self._ids.__getitem__, chunks(convert_to_unicode(text))))]
+
+    def tokenize_with_offsets(self, text: str | bytes) -> tuple[list[str], list[int], list[int]]:
+        """Returns the pieces of `text` and where each stands in it.
+
+        Returns:
+          pieces, starts, ends: piece i was made of the characters `text[starts[i]:ends[i]]` (of bytes: of their
+          `convert_to_unicode`). Accents belong to the letter before them, although they may have been stripped.
+          Pieces made of one character (a Hangul syllable falls apart into several letters) share its place.
+        """
+        pieces, starts, ends = [], [], []
+        for start, chunk in find_chunks(convert_to_unicode(text)):
+            found, firsts, lasts = self._aligned[chunk]
+            pieces += found
+            starts += [start + first for first in firsts]
+            ends += [start + last for last in lasts]
+        return pieces, starts, ends
+
+    def encode_with_offsets(self, text: str | bytes) -> tuple[list[int], list[int], list[int]]:
+        """Returns ids, starts, ends: `tokenize_with_offsets` with ids instead of pieces."""
+        pieces, starts, ends = self.tokenize_with_offsets(text)
+        return self.convert_tokens_to_ids(pieces), starts, ends
+
+    def convert_tokens_to_ids(self, tokens) -> list[int]:
+        """Looks tokens up; KeyError for one that the vocabulary does not hold."""
+        return convert_by_vocab(self.vocab, tokens)
+
+    def convert_ids_to_tokens(self, ids) -> list[str]:
+        """Looks ids up; KeyError for one that the vocabulary does not hold."""
+        return convert_by_vocab(self.inv_vocab, ids)
+
+    def _split_chunk(self, chunk: str) -> tuple[str, ...]:
+        pieces = self.wordpiece_tokenizer.pieces
+        return tuple(
+            chain.from_iterable([pieces[w] for w in self.basic_tokenizer.split_chunk(chunk)])
+        )
+
+    def _encode_chunk(self, chunk: str) -> tuple[int, ...]:
+        return tuple([self.vocab[piece] for piece in self._split_chunk(chunk)])
