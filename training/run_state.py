@@ -1,0 +1,243 @@
+"""The output directory of one run: which checkpoint it continues from, and how it saves.
+
+Layout and names are the original's: `model.ckpt-<step>` and a `checkpoint` file that names the newest. What is
+promised beyond it: a kill at any moment leaves a whole checkpoint behind and the `checkpoint` file pointing at one; a
+damaged checkpoint is passed over for an older one; only files of this pattern in this directory are ever touched.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from modeling.bundle import (
+    assign,
+    bundle_shapes,
+    check_path,
+    open_bundle,
+    read_state_file,
+    read_tensor,
+    sync,
+    verify_bundle,
+    write_bundle,
+)
+from modeling.checkpoint import is_training_state
+from training.lock import lock_directory
+
+_NAME = re.compile(r"model\.ckpt-(\d+)")
+_FILE = re.compile(r"(model\.ckpt-(\d+))\.(index|meta|data-\d{5}-of-\d{5})")
+_LITTER = re.compile(r"(model\.ckpt-\d+\..*\.tempstate\d+|checkpoint\.tmp-\d+)")
+
+
+class RunState:
+    """Checkpoints of a run.
+
+    Reading (`latest`, `restore`) takes no lock, so that one process may evaluate what another one trains. The first
+    `save` makes the directory, locks it, and removes what a killed save left.
+
+    Attributes:
+      output_dir: the directory, local or remote.
+    """
+
+    def __init__(self, output_dir: str, keep: int = 5):
+        """Args:
+        output_dir: need not exist yet.
+        keep: checkpoints that stay, at least 1.
+        """
+        self.output_dir = output_dir
+        self._keep = keep
+        self._claimed = False
+        self._latest = None
+        check_path(output_dir)
+
+    def latest(self) -> str | None:
+        """Returns the newest checkpoint of which every tensor can be read, or None if there is none at all.
+
+        The one that the `checkpoint` file names comes first; then all others of the directory, newest first. What is
+        passed over is logged with the reason.
+
+        Raises:
+          ValueError: if there are checkpoints and none is whole: to start anew in their place could destroy what may
+            still be rescued.
+        """
+        if self._latest:
+            return self._latest
+        candidates = self._candidates()
+        reasons = []
+        for name in candidates:
+            prefix = self._path(name)
+            wrong = verify_bundle(prefix)
+            if wrong is None:
+                self._latest = prefix
+                return prefix
+            reasons.append(wrong)
+            logging.warning("%s is passed over: %s", name, wrong)
+        if reasons:
+            raise ValueError(
+                f"--output_dir={self.output_dir} holds {len(candidates)} checkpoints and none is whole ({reasons[0]}); "
+                "move them away to start anew, or choose another --output_dir"
+            )
+        return None
+
+    def restore(self, variables: Mapping[str, object]) -> int:
+        """Sets all variables to the values of `latest()`, which must exist, and returns its step.
+
+        A checkpoint without any optimizer state (a stripped one, copied in) is accepted with a warning: the slots
+        keep their initial values.
+
+        Args:
+          variables: by checkpoint name: parameters, and when training also the optimizer's slots.
+
+        Raises:
+          ValueError: if the parameters are not those of the checkpoint, by name and shape. Nothing has changed then.
+        """
+        prefix = self.latest()
+        reader = open_bundle(prefix)
+        shapes = bundle_shapes(reader)
+        wanted = _wanted(variables, shapes, prefix)
+        self._check_same_model(shapes, wanted)
+        step = _step(prefix)
+        if "global_step" in shapes:
+            step = int(read_tensor(reader, "global_step", prefix))
+        values = {name: read_tensor(reader, name, prefix) for name in wanted}
+        for name, value in values.items():
+            assign(variables[name], value)
+        if "global_step" in variables:
+            assign(variables["global_step"], np.asarray(step))
+        return step
+
+    def claim(self) -> None:
+        """Makes the directory, locks it for this process, and removes what a killed save left.
+
+        Raises:
+          OSError: if that cannot be done, or another process holds the lock.
+        """
+        if self._claimed:
+            return
+        try:
+            tf.io.gfile.makedirs(self.output_dir)
+            lock_directory(self.output_dir)
+            for name in filter(_LITTER.fullmatch, self._files()):
+                tf.io.gfile.remove(self._path(name))
+        except tf.errors.OpError as error:
+            raise OSError(f"--output_dir={self.output_dir}: {error.message}") from error
+        self._claimed = True
+
+    def save(self, step: int, tensors: Mapping[str, object]) -> None:
+        """Writes `model.ckpt-<step>`, points the `checkpoint` file at it, and deletes what is older than `keep`.
+
+        If the run stands at a whole checkpoint of this step already, that one stays as it is.
+
+        Args:
+          step: updates made; stored as `global_step`.
+          tensors: parameters and optimizer slots (variables or arrays), by checkpoint name.
+
+        Raises:
+          OSError: if it cannot be written; earlier checkpoints are untouched then.
+        """
+        self.claim()
+        prefix = self._path(f"model.ckpt-{step}")
+        try:
+            if not self._stands_at(prefix):
+                write_bundle(prefix, {**tensors, "global_step": np.int64(step)})
+                self._latest = prefix
+            kept = self._kept_steps(step)
+            self._write_state_file(kept)
+            self._delete_older_than(kept[0])
+        except tf.errors.OpError as error:
+            raise OSError(f"--output_dir={self.output_dir}: {error.message}") from error
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self.output_dir, name)
+
+    def _files(self) -> list[str]:
+        exists = tf.io.gfile.isdir(self.output_dir)
+        return tf.io.gfile.listdir(self.output_dir) if exists else []
+
+    def _candidates(self) -> list[str]:
+        named = read_state_file(self.output_dir)
+        for name in named:
+            if not _NAME.fullmatch(name):
+                logging.warning(
+                    "%s names %r, which is no model.ckpt-<step>: ignored",
+                    self._path("checkpoint"),
+                    name,
+                )
+        named = [name for name in named if _NAME.fullmatch(name)]
+        found = {
+            match[1]
+            for match in map(_FILE.fullmatch, self._files())
+            if match and match[3] == "index"
+        }
+        newest_first = sorted({*named, *found}, key=_step, reverse=True)
+        return list(dict.fromkeys([*named[:1], *newest_first]))
+
+    def _check_same_model(self, shapes: Mapping, wanted: Mapping) -> None:
+        differences = [
+            f"{name} is {list(shapes[name])} there and {list(variable.shape)} here"
+            for name, variable in wanted.items()
+            if name in shapes and shapes[name] != tuple(variable.shape)
+        ]
+        differences += [f"{name} is not there" for name in wanted if name not in shapes]
+        differences += [
+            f"{name} {list(shapes[name])} is there and not here"
+            for name in sorted(shapes)
+            if name not in wanted and not is_training_state(name)
+        ]
+        if differences:
+            raise ValueError(
+                f"--output_dir={self.output_dir} holds another run, with another architecture: "
+                f"{'; '.join(differences[:2])} ({len(differences)} differences); choose another --output_dir, or "
+                "the flags of that run"
+            )
+
+    def _stands_at(self, prefix: str) -> bool:
+        """Whether this is the checkpoint in force. Any other of its step is damaged or was left behind: it goes."""
+        if not tf.io.gfile.exists(prefix + ".index"):
+            return False
+        if self.latest() == prefix:
+            logging.info("%s exists and is whole: not written again", prefix)
+            return True
+        logging.warning("%s, of a course that this run did not continue, is replaced", prefix)
+        tf.io.gfile.remove(prefix + ".index")
+        return False
+
+    def _kept_steps(self, step: int) -> list[int]:
+        steps = {int(m[2]) for m in map(_FILE.fullmatch, self._files()) if m and m[3] == "index"}
+        return sorted(s for s in steps if s <= step)[-self._keep :]
+
+    def _write_state_file(self, steps: list[int]) -> None:
+        """Relative names, so that the directory can be moved; renamed into place only when it is on the disk."""
+        lines = [f'model_checkpoint_path: "model.ckpt-{steps[-1]}"']
+        lines += [f'all_model_checkpoint_paths: "model.ckpt-{step}"' for step in steps]
+        part = self._path(f"checkpoint.tmp-{os.getpid()}")
+        with tf.io.gfile.GFile(part, "w") as file:
+            file.write("\n".join(lines) + "\n")
+        sync(part)
+        tf.io.gfile.rename(part, self._path("checkpoint"), overwrite=True)
+        sync(self.output_dir)
+
+    def _delete_older_than(self, step: int) -> None:
+        old = [m[0] for m in map(_FILE.fullmatch, self._files()) if m and int(m[2]) < step]
+        # The index first: without it the rest is never taken for a checkpoint.
+        for name in sorted(old, key=lambda name: not name.endswith(".index")):
+            tf.io.gfile.remove(self._path(name))
+
+
+def _step(name: str) -> int:
+    return int(name.rpartition("-")[2])
+
+
+def _wanted(variables: Mapping, shapes: Mapping, prefix: str) -> dict:
+    """Returns the variables that a checkpoint must hold: the slots only if it has any; the step has its own rule."""
+    parameters = {name: v for name, v in variables.items() if not is_training_state(name)}
+    slots = {n: v for n, v in variables.items() if is_training_state(n) and n != "global_step"}
+    if slots and not any(is_training_state(name) for name in set(shapes) - {"global_step"}):
+        logging.warning(
+            "%s holds no optimizer state: the optimizer starts from its initial values", prefix
+        )
+        return parameters
+    return parameters | slots
