@@ -45,7 +45,9 @@ class Embeddings(keras.layers.Layer):
         words = tf.gather(self.word_embeddings, input_ids)  # [B, S, H]
         # A product with one-hot rows, as the original: fast for two rows, and an unknown type adds nothing.
         types = tf.one_hot(segment_ids, self.config.type_vocab_size)  # [B, S, T]
-        types = tf.tensordot(types, tf.convert_to_tensor(self.token_type_embeddings), 1)  # [B, S, H]
+        types = tf.tensordot(
+            types, tf.convert_to_tensor(self.token_type_embeddings), 1
+        )  # [B, S, H]
         positions = tf.convert_to_tensor(self.position_embeddings)[:seq_length]  # [S, H]
         x = self.norm(words + types + positions)  # [B, S, H]
         return dropout(x, self.config.hidden_dropout_prob, seed)

@@ -9,7 +9,6 @@ import tensorflow as tf
 from modeling.activations import ACTIVATIONS
 from modeling.config import BertConfig
 from modeling.dropout import dropout, fold_in
-from modeling.embeddings import initializer
 from modeling.encoder import BertModel, dense
 from modeling.layer_norm import LayerNorm
 

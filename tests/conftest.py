@@ -1,13 +1,20 @@
-"""Fixtures of all tests: two logical CPU devices, recorded numbers of the original."""
+"""Fixtures of all tests: two logical CPU devices, and the recorded numbers of the original."""
 
 import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import pytest
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config):
+    """Splits the CPU in two logical devices before a test can initialise TensorFlow's devices."""
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
 @pytest.fixture(scope="session")
@@ -15,25 +22,97 @@ def shared() -> pathlib.Path:
     """The folder of recorded numbers and real data beside the checkout."""
     folder = ROOT.parent / "shared"
     if not folder.is_dir():
-        pytest.skip(f"needs the recorded numbers of the original in {folder.name}/ beside the project")
+        pytest.skip("needs the folder shared/ with recorded numbers beside the project")
     return folder
 
 
-@pytest.fixture(scope="session")
-def logical_devices():
-    """Names of two logical CPU devices (made before TensorFlow initialises its devices)."""
+@pytest.fixture(params=["one device", "two replicas"])
+def strategy(request):
+    """A strategy over one, then over two logical CPU devices."""
     import tensorflow as tf
 
-    cpus = tf.config.list_physical_devices("CPU")
-    if len(tf.config.list_logical_devices("CPU")) < 2:
-        raise RuntimeError("a test initialised TensorFlow's devices before the session did")
-    del cpus
-    return [device.name for device in tf.config.list_logical_devices("CPU")][:2]
+    if request.param == "one device":
+        return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
-def pytest_configure(config):
-    """Splits the CPU in two before any test can initialise the devices."""
+@pytest.fixture
+def tiny_config():
+    """A BERT whose sizes all differ."""
+    from modeling.config import BertConfig
+
+    return BertConfig(
+        vocab_size=31,
+        hidden_size=15,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=17,
+        max_position_embeddings=13,
+        type_vocab_size=2,
+    )
+
+
+@pytest.fixture
+def pretraining_batches():
+    """Makes batches of random records for `tiny_config`, with unequal numbers of masked tokens."""
+    import numpy as np
+
+    def make(num_batches, batch_size, seq_length=11, predictions=3, vocab_size=31, seed=1):
+        rng = np.random.default_rng(seed)
+        shape = (num_batches, batch_size)
+        lengths = rng.integers(5, seq_length + 1, shape)
+        positions = np.arange(seq_length)
+        ids = rng.integers(1, vocab_size, (*shape, seq_length))
+        mask = positions < lengths[..., None]
+        masked = rng.integers(0, predictions + 1, shape)
+        batches = {
+            "input_ids": ids * mask,
+            "input_mask": mask,
+            "segment_ids": (positions >= lengths[..., None] // 2) & mask,
+            "masked_lm_positions": rng.integers(0, 5, (*shape, predictions)),
+            "masked_lm_ids": rng.integers(1, vocab_size, (*shape, predictions)),
+            "masked_lm_weights": np.arange(predictions) < masked[..., None],
+            "next_sentence_labels": rng.integers(0, 2, (*shape, 1)),
+        }
+        return {
+            name: values.astype(np.float32 if name == "masked_lm_weights" else np.int32)
+            for name, values in batches.items()
+        }
+
+    return make
+
+
+@pytest.fixture
+def sine_model():
+    """The model of the specification's golden values (sines in place of trained weights), and its batch."""
+    import numpy as np
     import tensorflow as tf
 
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    from modeling.config import BertConfig
+    from modeling.heads import BertPretrainer
+
+    config = BertConfig(
+        vocab_size=30,
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        max_position_embeddings=12,
+        type_vocab_size=2,
+    )
+    model = BertPretrainer(config)
+    for rank, variable in enumerate(sorted(model.variables, key=lambda v: v.path + ":0")):
+        values = 0.1 * np.sin(0.37 * (np.arange(np.prod(variable.shape)) + 1) + 1.7 * rank)
+        variable.assign(values.reshape(variable.shape) + variable.path.endswith("gamma"))
+    batch = {
+        "input_ids": [[2, 5, 7, 11, 3, 9, 0, 0], [2, 5, 5, 13, 17, 3, 21, 3]],
+        "input_mask": [[1] * 6 + [0] * 2, [1] * 8],
+        "segment_ids": [[0] * 5 + [1, 0, 0], [0] * 6 + [1, 1]],
+        "masked_lm_positions": [[1, 3, 0], [2, 4, 6]],
+        "masked_lm_ids": [[8, 12, 0], [5, 29, 1]],
+        "masked_lm_weights": [[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]],
+        "next_sentence_labels": [[0], [1]],
+    }
+    return model, {name: tf.constant(values) for name, values in batch.items()}

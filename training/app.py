@@ -4,7 +4,11 @@ The original parsed flags in a mode that ignores what it does not know, so that 
 `--do_train False` did something else than was typed. Here both are errors.
 """
 
+import contextlib
+import logging as standard_logging
+import os
 import sys
+import tempfile
 import traceback
 
 from absl import app, flags, logging
@@ -12,6 +16,32 @@ from absl import app, flags, logging
 FLAGS = flags.FLAGS
 
 NON_FINITE_LOSS = 17
+
+
+@contextlib.contextmanager
+def _silenced_stderr():
+    """Keeps what is written to file descriptor 2 for the case of an exception."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(stderr, kept.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+# TensorFlow 2.21 prints start-up lines that no log level hides. They come back with TF_CPP_MIN_LOG_LEVEL=0.
+if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1") != "0":
+    with _silenced_stderr():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
 
 
 def run(main) -> None:
@@ -24,6 +54,9 @@ def run(main) -> None:
     """
     flags.DEFINE_bool("debug", False, "Show the traceback of an error instead of one line.")
     logging.use_absl_handler()
+    logging.get_absl_handler().setFormatter(
+        standard_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
+    )
     app.run(lambda argv: _call(main), flags_parser=_parse)
 
 

@@ -1,4 +1,4 @@
-"""Adam with decoupled weight decay and the linear schedule (Devlin et al. 2019, A.2; `optimization.py` of the original).
+"""Adam with decoupled weight decay and its linear schedule (Devlin et al. 2019, A.2; the original's optimization.py).
 
 It departs from Keras' AdamW on purpose: no bias correction, epsilon outside the root, decay of everything but LayerNorm
 and bias, and a rate that is read before the step counter moves, so that the first update of a warm-up changes nothing.

@@ -83,9 +83,7 @@ def sum_over_micro_batches(share, batch: Tensors, num_micro_batches: int):
         return {name: values[number] for name, values in slices.items()}
 
     def add_one(number, sums):
-        return number + 1, tf.nest.map_structure(
-            tf.add, sums, share(micro_batch(number), number)
-        )
+        return number + 1, tf.nest.map_structure(tf.add, sums, share(micro_batch(number), number))
 
     results = share.get_concrete_function(micro_batch(0), tf.constant(0)).structured_outputs
     zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), results)

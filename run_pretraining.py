@@ -1,0 +1,124 @@
+"""Pre-trains BERT: masked language model and next sentence prediction (Devlin et al. 2019, section 3.1).
+
+    python run_pretraining.py --input_file=/tmp/tf_examples.tfrecord --output_dir=/tmp/pretraining_output \
+      --do_train=True --do_eval=True --bert_config_file=$BERT_BASE_DIR/bert_config.json \
+      --init_checkpoint=$BERT_BASE_DIR/bert_model.ckpt --train_batch_size=32 --max_seq_length=128 \
+      --max_predictions_per_seq=20 --num_train_steps=20 --num_warmup_steps=10 --learning_rate=2e-5
+"""
+
+from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
+
+from absl import flags
+
+from modeling.config import BertConfig
+from modeling.heads import BertPretrainer
+from pretraining.documents import expand_patterns
+from pretraining.objective import OBJECTIVE, evaluation_metrics, sequence_scores
+from pretraining.records import check_first_record, feature_spec
+from training.batches import eval_batches, train_batches
+from training.common_flags import define_training_flags
+from training.loop import predict, train
+from training.optimizer import AdamWeightDecay
+from training.progress import Progress
+from training.results import write_eval_results
+from training.run_state import RunState
+from training.strategy import check_batch_size, create_strategy, set_seed_and_precision
+from training.weights import load_weights
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines the flags of this script: names and defaults of the original, then what it did not have."""
+    define_training_flags(max_seq_length=128)
+    flags.DEFINE_string(
+        "input_file", None, "TFRecord files of create_pretraining_data.py: a comma list of globs."
+    )
+    flags.DEFINE_string(
+        "eval_input_file",
+        None,
+        "Records for --do_eval, held out of training (default: input_file).",
+    )
+    flags.DEFINE_integer("max_predictions_per_seq", 20, "Masked tokens that a record has room for.")
+    flags.DEFINE_bool("do_eval", False, "Evaluate and write eval_results.txt.")
+    flags.DEFINE_integer("eval_batch_size", 8, "Sequences in a batch of evaluation.")
+    flags.DEFINE_integer(
+        "num_train_steps", 100000, "Updates in all, with those before a resume.", 1
+    )
+    flags.DEFINE_integer("num_warmup_steps", 10000, "Updates of linear warm-up.", 0)
+    flags.DEFINE_integer(
+        "max_eval_steps", 100, "Batches of evaluation, wrapping around the records.", 1
+    )
+
+
+def find_records(patterns: str, config: BertConfig) -> list[str]:
+    """Returns the record files that the globs match, after a look at the first record."""
+    files = expand_patterns(patterns.split(","))
+    check_first_record(
+        files, FLAGS.max_seq_length, FLAGS.max_predictions_per_seq, config.vocab_size
+    )
+    return files
+
+
+def main() -> None:
+    """Checks, then trains, then evaluates."""
+    if not (FLAGS.do_train or FLAGS.do_eval):
+        raise ValueError("nothing to do: give --do_train=true, --do_eval=true or both")
+    config = BertConfig.from_json_file(FLAGS.bert_config_file)
+    config.check_seq_length(FLAGS.max_seq_length)
+    files = find_records(FLAGS.input_file, config)
+    eval_files = find_records(FLAGS.eval_input_file, config) if FLAGS.eval_input_file else files
+
+    strategy = create_strategy(
+        use_tpu=FLAGS.use_tpu,
+        tpu_name=FLAGS.tpu_name,
+        tpu_zone=FLAGS.tpu_zone,
+        gcp_project=FLAGS.gcp_project,
+        master=FLAGS.master,
+        num_tpu_cores=FLAGS.num_tpu_cores,
+    )
+    check_batch_size(
+        "train_batch_size", FLAGS.train_batch_size, strategy, FLAGS.gradient_accumulation_steps
+    )
+    check_batch_size("eval_batch_size", FLAGS.eval_batch_size, strategy)
+    state = RunState(FLAGS.output_dir)
+    set_seed_and_precision(FLAGS.seed, FLAGS.dtype)
+    with strategy.scope():
+        model = BertPretrainer(config)
+        optimizer = AdamWeightDecay(
+            model.trainable_variables,
+            FLAGS.learning_rate,
+            FLAGS.num_train_steps,
+            FLAGS.num_warmup_steps,
+            FLAGS.adam_bias_correction,
+        )
+    spec = feature_spec(FLAGS.max_seq_length, FLAGS.max_predictions_per_seq)
+
+    step = load_weights(
+        state, FLAGS.init_checkpoint, model, optimizer if FLAGS.do_train else None
+    )
+    if FLAGS.do_train:
+        step = train(
+            model,
+            OBJECTIVE,
+            optimizer,
+            strategy,
+            train_batches(files, spec, FLAGS.train_batch_size, FLAGS.seed, step),
+            state,
+            Progress(FLAGS.output_dir, FLAGS.num_train_steps, FLAGS.train_batch_size),
+            num_train_steps=FLAGS.num_train_steps,
+            seed=FLAGS.seed,
+            save_checkpoints_steps=FLAGS.save_checkpoints_steps,
+            iterations_per_loop=FLAGS.iterations_per_loop,
+            gradient_accumulation_steps=FLAGS.gradient_accumulation_steps,
+        )
+    if FLAGS.do_eval:
+        batches = eval_batches(eval_files, spec, FLAGS.eval_batch_size, repeat=True)
+        scores = predict(model, sequence_scores, batches.take(FLAGS.max_eval_steps), strategy)
+        write_eval_results(FLAGS.output_dir, evaluation_metrics(list(scores)), step)
+
+
+if __name__ == "__main__":
+    define_flags()
+    flags.mark_flags_as_required(["input_file", "bert_config_file", "output_dir"])
+    app.run(main)

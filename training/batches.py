@@ -1,0 +1,96 @@
+"""TFRecord files -> batches of static shape, in an order that is a function of seed and step."""
+
+import mmap
+import os
+import struct
+
+import tensorflow as tf
+
+# Records that the shuffle holds at a time; up to so many an epoch is shuffled uniformly.
+SHUFFLE_BUFFER = 2**16
+LENGTH_BYTES, FRAME_BYTES = 8, 16
+
+
+def count_records(files: list[str]) -> int:
+    """Returns how many records the files hold, by their length fields.
+
+    Raises:
+      ValueError: naming the file and record, if a file is truncated or not a TFRecord file.
+    """
+    return sum(
+        _count_local(file) if os.path.isfile(file) else _count_remote(file) for file in files
+    )
+
+
+def _count_local(file: str) -> int:
+    size = os.path.getsize(file)
+    if not size:
+        return 0
+    position = count = 0
+    with open(file, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        while position < size:
+            # Compared with the file before TensorFlow sees it: a forged length crashes its reader.
+            whole = position + LENGTH_BYTES <= size
+            length = struct.unpack_from("<Q", data, position)[0] if whole else size
+            position += FRAME_BYTES + length
+            if position > size:
+                raise ValueError(f"{file}: truncated at record {count}, or not a TFRecord file")
+            count += 1
+    return count
+
+
+def _count_remote(file: str) -> int:
+    return int(tf.data.TFRecordDataset(file).reduce(tf.constant(0, tf.int64), lambda n, _: n + 1))
+
+
+def train_batches(
+    files: list[str], feature_spec: dict, batch_size: int, seed: int, first_step: int = 0
+) -> tf.data.Dataset:
+    """Returns endless batches, starting where a run that made `first_step` updates left off.
+
+    Every epoch is one full pass over the records in an order of its own, drawn from the seed; a batch holds records of
+    two epochs only where the number of records is no multiple of the batch size.
+
+    Args:
+      files: TFRecord files.
+      feature_spec: the schema of a record, for `tf.io.parse_example`.
+      batch_size: records in the global batch.
+      seed: of the order.
+      first_step: updates already made; their records are skipped.
+    """
+    position = first_step * batch_size
+    first_epoch, skipped = divmod(position, count_records(files))
+
+    def epoch_records(epoch):
+        key = tf.stack([tf.constant(seed, tf.int64), epoch])
+        order = tf.random.experimental.stateless_shuffle(tf.constant(files), key)
+        records = tf.data.Dataset.from_tensor_slices(order).interleave(
+            tf.data.TFRecordDataset, cycle_length=min(4, len(files)), deterministic=True
+        )
+        buffer_seed = tf.random.stateless_uniform([], key, minval=None, maxval=None, dtype=tf.int64)
+        return records.shuffle(SHUFFLE_BUFFER, buffer_seed, reshuffle_each_iteration=False)
+
+    epochs = tf.data.Dataset.counter(start=first_epoch)
+    records = epochs.flat_map(epoch_records).skip(skipped)
+    return _parsed_batches(records, feature_spec, batch_size)
+
+
+def eval_batches(
+    files: list[str], feature_spec: dict, batch_size: int, repeat: bool = False
+) -> tf.data.Dataset:
+    """Returns full batches of the records in file order, for ever if `repeat`; a remainder is left out."""
+    records = tf.data.TFRecordDataset(files)
+    return _parsed_batches(records.repeat() if repeat else records, feature_spec, batch_size)
+
+
+def _parsed_batches(records, feature_spec, batch_size):
+    def parse(serialized):
+        features = tf.io.parse_example(serialized, feature_spec)
+        # TPUs compute in 32 bits.
+        return {
+            name: tf.cast(values, tf.int32) if values.dtype == tf.int64 else values
+            for name, values in features.items()
+        }
+
+    batches = records.batch(batch_size, drop_remainder=True)
+    return batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

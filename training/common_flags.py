@@ -1,0 +1,70 @@
+"""Flags that the run_* scripts share; names and defaults of the original, then what it did not have."""
+
+from absl import flags
+
+
+def define_training_flags(max_seq_length: int) -> None:
+    """Defines the flags of model, training and devices; `max_seq_length` is the default of that flag."""
+    flags.DEFINE_string(
+        "bert_config_file", None, "JSON file with the architecture of the model (bert_config.json)."
+    )
+    flags.DEFINE_string(
+        "output_dir",
+        None,
+        "Directory of the run: checkpoints and results. A checkpoint in it wins.",
+    )
+    flags.DEFINE_string(
+        "init_checkpoint",
+        None,
+        "Checkpoint to start from (bert_model.ckpt), unless output_dir has one.",
+    )
+    flags.DEFINE_integer(
+        "max_seq_length", max_seq_length, "Length of an input in WordPieces, padding included."
+    )
+    flags.DEFINE_bool("do_train", False, "Train the model.")
+    flags.DEFINE_integer("train_batch_size", 32, "Sequences in one update, over all devices.")
+    flags.DEFINE_float("learning_rate", 5e-5, "Peak learning rate of Adam.", 0.0)
+    flags.DEFINE_integer("save_checkpoints_steps", 1000, "Steps between checkpoints.", 1)
+    flags.DEFINE_integer(
+        "iterations_per_loop",
+        1000,
+        "Steps that a TPU runs between reports; on CPU and GPU at most so many, reports come sooner.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "gradient_accumulation_steps",
+        1,
+        "Micro-batches that a batch is computed in: less memory, same result.",
+        lower_bound=1,
+    )
+    flags.DEFINE_bool(
+        "adam_bias_correction",
+        False,
+        "Adam with bias correction. The original has none, which is the default; with it short "
+        "trainings on small data end better more often.",
+    )
+    flags.DEFINE_enum(
+        "dtype",
+        "float32",
+        ["float32", "bfloat16"],
+        "Precision of matrix products; variables, softmax, normalisation and loss stay float32.",
+    )
+    flags.DEFINE_integer(
+        "seed",
+        12345,
+        "Seed of initial weights, order of examples and dropout; the original had none.",
+    )
+    _define_tpu_flags()
+
+
+def _define_tpu_flags() -> None:
+    flags.DEFINE_bool("use_tpu", False, "Train on a TPU; otherwise on all local GPUs, or the CPU.")
+    flags.DEFINE_string("tpu_name", None, "Name of the Cloud TPU, or 'local' on a TPU VM.")
+    flags.DEFINE_string("tpu_zone", None, "Zone of the named Cloud TPU.")
+    flags.DEFINE_string("gcp_project", None, "Project of the named Cloud TPU.")
+    flags.DEFINE_string("master", None, "Address of the TPU worker, instead of --tpu_name.")
+    flags.DEFINE_integer(
+        "num_tpu_cores",
+        None,
+        "TPU cores that the run expects; it stops if the TPU has another number.",
+    )

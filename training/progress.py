@@ -1,0 +1,72 @@
+"""What a run says while it trains: a line, a TensorBoard event and a line of metrics.jsonl for each report."""
+
+import datetime
+import json
+import os
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+
+class EventWriter:
+    """Writes scalars for TensorBoard, without needing it installed."""
+
+    def __init__(self, directory: str):
+        self._writer = tf.summary.create_file_writer(directory)
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        """Writes the scalars of one step and flushes them."""
+        values = [
+            tf.compat.v1.Summary.Value(tag=name, simple_value=float(value))
+            for name, value in scalars.items()
+        ]
+        summary = tf.compat.v1.Summary(value=values).SerializeToString()
+        with self._writer.as_default():
+            tf.summary.experimental.write_raw_pb(summary, step=step)
+        self._writer.flush()
+
+
+class Progress:
+    """Reports of one training.
+
+    Args:
+      output_dir: gets `events.out.tfevents.*` and `metrics.jsonl` (a JSON object a report: means since the last one).
+      num_train_steps: step at which the run ends.
+      batch_size: sequences in an update.
+    """
+
+    def __init__(self, output_dir: str, num_train_steps: int, batch_size: int):
+        self.num_train_steps = num_train_steps
+        self.batch_size = batch_size
+        self._events = EventWriter(output_dir)
+        self._path = os.path.join(output_dir, "metrics.jsonl")
+
+    def report(self, step: int, history: dict[str, np.ndarray], seconds: float) -> None:
+        """Reports the steps up to `step`.
+
+        Args:
+          step: updates made so far.
+          history: float32 [n] each, one value for each of the last n steps.
+          seconds: wall time of these n steps.
+        """
+        count = len(history["loss"])
+        scalars = {name: float(values.mean()) for name, values in history.items()}
+        scalars["learning_rate"] = float(history["learning_rate"][-1])
+        tokens = scalars.pop("tokens")
+        scalars["sequences_per_second"] = count * self.batch_size / seconds
+        scalars["tokens_per_second"] = count * tokens / seconds
+        left = (self.num_train_steps - step) * seconds / count
+        logging.info("%s", self._line(step, scalars, left))
+        self._events.write(step, scalars)
+        with tf.io.gfile.GFile(self._path, "a") as file:
+            file.write(json.dumps({"step": step, **scalars}) + "\n")
+
+    def _line(self, step, scalars, seconds_left) -> str:
+        left = datetime.timedelta(seconds=round(seconds_left))
+        return (
+            f"step {step}/{self.num_train_steps} ({step / self.num_train_steps:.1%})"
+            f"  loss {scalars['loss']:.4f}  lr {scalars['learning_rate']:.3g}"
+            f"  {scalars['sequences_per_second']:.1f} sequences/s"
+            f"  {scalars['tokens_per_second']:,.0f} tokens/s  {left} left"
+        )

@@ -1,0 +1,82 @@
+"""Where the run computes: one device, all local GPUs, or a TPU."""
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+
+def create_strategy(
+    use_tpu: bool = False,
+    tpu_name: str | None = None,
+    tpu_zone: str | None = None,
+    gcp_project: str | None = None,
+    master: str | None = None,
+    num_tpu_cores: int | None = None,
+) -> tf.distribute.Strategy:
+    """Returns the strategy that the TPU flags ask for; without them, what this machine has.
+
+    Args:
+      use_tpu: use a TPU; the other arguments need it.
+      tpu_name: "local" on a TPU VM, or the name of a Cloud TPU.
+      tpu_zone: zone of the named Cloud TPU.
+      gcp_project: project of the named Cloud TPU.
+      master: address of the TPU worker (grpc://...), instead of a name.
+      num_tpu_cores: cores that the run expects, or None.
+
+    Raises:
+      ValueError: if TPU arguments come without `use_tpu`, with name and address at once, or if the cores differ.
+    """
+    named = {
+        "tpu_name": tpu_name,
+        "tpu_zone": tpu_zone,
+        "gcp_project": gcp_project,
+        "master": master,
+    }
+    if use_tpu:
+        return _tpu_strategy(tpu_name, tpu_zone, gcp_project, master, num_tpu_cores)
+    given = [name for name, value in named.items() if value]
+    if given:
+        raise ValueError(f"--{given[0]}={named[given[0]]} needs --use_tpu=true")
+    gpus = tf.config.list_physical_devices("GPU")
+    logging.info("Computing on %s", f"{len(gpus)} GPU(s)" if gpus else "the CPU")
+    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+
+
+def _tpu_strategy(tpu_name, tpu_zone, gcp_project, master, num_tpu_cores):
+    if tpu_name and master:
+        raise ValueError(f"--tpu_name={tpu_name} and --master={master}: give one of them")
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+        tpu=tpu_name or master or "local", zone=tpu_zone, project=gcp_project
+    )
+    if resolver.master() not in ("", "local"):
+        tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    strategy = tf.distribute.TPUStrategy(resolver)
+    cores = strategy.num_replicas_in_sync
+    if num_tpu_cores is not None and num_tpu_cores != cores:
+        raise ValueError(f"--num_tpu_cores={num_tpu_cores}, but this TPU has {cores}")
+    logging.info("Computing on a TPU with %d cores", cores)
+    return strategy
+
+
+def is_tpu(strategy: tf.distribute.Strategy) -> bool:
+    """Returns whether the strategy computes on a TPU."""
+    return isinstance(strategy, tf.distribute.TPUStrategy)
+
+
+def check_batch_size(
+    flag: str, batch_size: int, strategy: tf.distribute.Strategy, num_micro_batches: int = 1
+) -> None:
+    """Raises ValueError unless every replica gets equal micro-batches of a whole number of sequences."""
+    replicas = strategy.num_replicas_in_sync
+    if batch_size < 1 or num_micro_batches < 1 or batch_size % (replicas * num_micro_batches):
+        raise ValueError(
+            f"--{flag}={batch_size} must be a positive multiple of {replicas * num_micro_batches} "
+            f"({replicas} replicas x {num_micro_batches} gradient accumulation steps)"
+        )
+
+
+def set_seed_and_precision(seed: int, dtype: str) -> None:
+    """Fixes what the layers are made with: the seed of initial weights, and "float32" or "bfloat16" products."""
+    keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy(dtype if dtype == "float32" else f"mixed_{dtype}")

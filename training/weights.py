@@ -1,0 +1,45 @@
+"""The variables of a run: their names in checkpoints, and where their values come from."""
+
+import keras
+from absl import logging
+
+from modeling.checkpoint import load_init_checkpoint
+from training.optimizer import AdamWeightDecay
+from training.run_state import RunState
+
+
+def checkpoint_variables(model: keras.Model, optimizer: AdamWeightDecay | None = None) -> dict:
+    """Returns the variables of a checkpoint by their name in it."""
+    variables = {variable.path: variable for variable in model.trainable_variables}
+    return variables | (optimizer.checkpoint_variables() if optimizer else {})
+
+
+def load_weights(
+    state: RunState,
+    init_checkpoint: str | None,
+    model: keras.Model,
+    optimizer: AdamWeightDecay | None = None,
+) -> int:
+    """Fills the model, and the optimizer when training, and returns the step that the run is at.
+
+    In this order: 1. the newest checkpoint in the output directory, so that a restarted command resumes; 2. the
+    initial checkpoint; 3. the random initial values. What was chosen is said.
+
+    Raises:
+      ValueError, FileNotFoundError: if the chosen checkpoint does not fit the model, or cannot be read.
+    """
+    checkpoint = state.latest()
+    if checkpoint:
+        step = state.restore(checkpoint_variables(model, optimizer))
+        logging.info(
+            "Continuing from %s at step %d; --init_checkpoint is not used", checkpoint, step
+        )
+        return step
+    if init_checkpoint:
+        report = load_init_checkpoint(init_checkpoint, checkpoint_variables(model))
+        logging.info("%s", report.summary())
+    else:
+        logging.info(
+            "No checkpoint in %s and no --init_checkpoint: random weights", state.output_dir
+        )
+    return 0
