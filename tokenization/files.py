@@ -2,6 +2,7 @@
 
 import glob
 import os
+from collections.abc import Iterator
 
 
 def match_files(patterns: str) -> list[str]:
@@ -19,56 +20,52 @@ def match_files(patterns: str) -> list[str]:
     return files
 
 
-def read_bytes(path: str) -> bytes:
-    """Returns what is in a file.
+def read_lines(path: str) -> Iterator[str]:
+    r"""Yields the lines of a UTF-8 file as the original's reader does: they end at "\n" only, every "\r" is dropped.
 
     Raises:
-      FileNotFoundError: there is none, in one line that names it.
+      FileNotFoundError: there is no such file.
+      ValueError: a line is not UTF-8; names the file and the offset of the first bad byte.
     """
-    if _is_remote(path):
-        if not _gfile().exists(path):
-            raise FileNotFoundError(f"{path} does not exist")
-        with _gfile().GFile(path, "rb") as file:
-            return file.read()
+    offset = 0
+    with _open(path, "rb") as file:
+        for data in file:
+            yield _decode(data, path, offset).removesuffix("\n")
+            offset += len(data)
+
+
+def _decode(data: bytes, path: str, offset: int) -> str:
+    # The "\r" go before the bytes are decoded, in this order also in the original's reader.
     try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist") from None
-
-
-def decode(data: bytes, path: str, dropped: bytes = b"") -> str:
-    """Reads the bytes of a file as UTF-8.
-
-    Args:
-      data: all bytes of the file.
-      path: its name, for the message.
-      dropped: bytes that are deleted before anything else.
-
-    Raises:
-      ValueError: not UTF-8; names the file and the offset of the first bad byte.
-    """
-    try:
-        return data.translate(None, dropped).decode("utf-8")
+        return data.replace(b"\r", b"").decode("utf-8")
     except UnicodeDecodeError as error:
-        kept = (i for i, byte in enumerate(data) if byte not in dropped)
-        offset = next(i for n, i in enumerate(kept) if n == error.start)
+        kept = [place for place, byte in enumerate(data) if byte != ord("\r")]
+        bad = kept[error.start]
         raise ValueError(
-            f"{path} is not UTF-8: bad byte {data[offset]:#04x} at byte offset {offset}"
+            f"{path} is not UTF-8: byte {data[bad]:#04x} at byte offset {offset + bad} ({error.reason})"
         ) from None
 
 
 def write_text(path: str, text: str) -> None:
     """Writes a file under a temporary name and renames it when it is whole."""
     temporary = f"{path}.{os.getpid()}.tmp"
-    if _is_remote(path):
-        with _gfile().GFile(temporary, "wb") as file:
-            file.write(text.encode("utf-8"))
-        _gfile().rename(temporary, path, overwrite=True)
-        return
-    with open(temporary, "wb") as file:
+    with _open(temporary, "wb") as file:
         file.write(text.encode("utf-8"))
-    os.replace(temporary, path)
+    if _is_remote(path):
+        _gfile().rename(temporary, path, overwrite=True)
+    else:
+        os.replace(temporary, path)
+
+
+def _open(path: str, mode: str):
+    if not _is_remote(path):
+        try:
+            return open(path, mode)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{path} does not exist") from None
+    if mode == "rb" and not _gfile().exists(path):
+        raise FileNotFoundError(f"{path} does not exist")
+    return _gfile().GFile(path, mode)
 
 
 def _is_remote(path: str) -> bool:

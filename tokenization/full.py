@@ -8,7 +8,7 @@ from itertools import chain
 
 from tokenization.basic import BasicTokenizer, chunks, convert_to_unicode
 from tokenization.memo import Memo
-from tokenization.offsets import Aligner, find_chunks
+from tokenization.offsets import RAW_CHUNK, Aligner
 from tokenization.vocab import convert_by_vocab, load_vocab
 from tokenization.wordpiece import WordpieceTokenizer
 
@@ -67,11 +67,12 @@ class FullTokenizer:
           Pieces made of one character (a Hangul syllable falls apart into several letters) share its place.
         """
         pieces, starts, ends = [], [], []
-        for start, chunk in find_chunks(convert_to_unicode(text)):
-            found, firsts, lasts = self._aligned[chunk]
-            pieces += found
-            starts += [start + first for first in firsts]
-            ends += [start + last for last in lasts]
+        for match in RAW_CHUNK.finditer(convert_to_unicode(text)):
+            place = match.start()
+            for piece, start, end in self._aligned[match.group()]:
+                pieces.append(piece)
+                starts.append(place + start)
+                ends.append(place + end)
         return pieces, starts, ends
 
     def encode_with_offsets(self, text: str | bytes) -> tuple[list[int], list[int], list[int]]:

@@ -10,16 +10,11 @@ from collections.abc import Iterator
 from tokenization.basic import CLEAN, DECOMPOSITION, JOINERS, is_punctuation, order_marks
 from tokenization.wordpiece import WordpieceTokenizer
 
-_CHUNK = re.compile(rf"[\S{JOINERS}]+")
+# The stretches of `basic.chunks`, with the characters that it takes out.
+RAW_CHUNK = re.compile(rf"[\S{JOINERS}]+")
 _ASCII_WORD = re.compile("[0-9A-Za-z]+|[^0-9A-Za-z]")
 
 Letters = list[tuple[str, tuple[int, int]]]  # a character, and (start, end) of what it was made of
-
-
-def find_chunks(text: str) -> Iterator[tuple[int, str]]:
-    """Yields the place and the raw characters of each stretch of `text` that holds a chunk (`basic.chunks`)."""
-    for match in _CHUNK.finditer(text):
-        yield match.start(), match.group()
 
 
 class Aligner:
@@ -34,10 +29,11 @@ class Aligner:
         self._lower = do_lower_case
         self._wordpiece = wordpiece_tokenizer
 
-    def align(self, chunk: str) -> tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]:
-        """Returns the pieces of a chunk, and where in the chunk each starts and ends."""
-        spans = self._spans_of_ascii(chunk) if _is_plain(chunk) else self._spans_of_unicode(chunk)
-        return tuple(zip(*spans, strict=True)) or ((), (), ())
+    def align(self, chunk: str) -> tuple[tuple[str, int, int], ...]:
+        """Returns the pieces of a chunk, each with where in the chunk it starts and ends."""
+        return tuple(
+            self._spans_of_ascii(chunk) if _is_plain(chunk) else self._spans_of_unicode(chunk)
+        )
 
     def _spans_of_ascii(self, chunk):
         spans = []

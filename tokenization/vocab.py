@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable
 
-from tokenization.files import decode, read_bytes
+from tokenization.files import read_lines
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _SHOWN = 5
@@ -22,15 +22,11 @@ def load_vocab(vocab_file: str) -> dict[str, int]:
       FileNotFoundError: there is no such file.
       ValueError: the file is empty, or not UTF-8.
     """
-    # The "\r" go before the text is decoded, as in the original's file reader.
-    lines = decode(read_bytes(vocab_file), vocab_file, dropped=b"\r").split("\n")
-    if not lines[-1]:
-        lines.pop()
-    if not lines:
+    tokens = [line.strip() for line in read_lines(vocab_file)]
+    if not tokens:
         raise ValueError(
             f"vocabulary {vocab_file} is empty: --vocab_file must hold one token a line"
         )
-    tokens = [line.strip() for line in lines]
     _warn(vocab_file, tokens)
     return {token: index for index, token in enumerate(tokens)}
 
