@@ -56,18 +56,28 @@ class Vocabulary(NamedTuple):
 
 
 def main() -> None:
-    """Reads and checks everything, then writes; prints what was converted."""
-    _check_output(FLAGS.output_dir)
-    config = read_config(FLAGS.hf_dir)
-    vocabulary = _read_vocabulary(FLAGS.hf_dir)
+    """Converts and prints what was converted."""
+    print(convert(FLAGS.hf_dir, FLAGS.output_dir))
+
+
+def convert(hf_dir: str, output_dir: str) -> str:
+    """Reads and checks everything, then writes; returns a table of what was converted.
+
+    Raises:
+      FileNotFoundError, ValueError: if the folder is not a whole BERT that this project computes.
+      OSError: if the output cannot be written.
+    """
+    _check_output(output_dir)
+    config = read_config(hf_dir)
+    vocabulary = _read_vocabulary(hf_dir)
     if vocabulary.size > config.vocab_size:
         raise ValueError(
-            f"{FLAGS.hf_dir}: the vocabulary has {vocabulary.size} entries, more than "
+            f"{hf_dir}: the vocabulary has {vocabulary.size} entries, more than "
             f"vocab_size {config.vocab_size} of config.json"
         )
-    converted = read_tensors(FLAGS.hf_dir, config)
-    _write(FLAGS.output_dir, converted, config, vocabulary)
-    print(_summary(FLAGS.output_dir, converted, config, vocabulary))
+    converted = read_tensors(hf_dir, config)
+    _write(output_dir, converted, config, vocabulary)
+    return _summary(output_dir, converted, config, vocabulary)
 
 
 def _check_output(folder: str) -> None:

@@ -154,4 +154,6 @@ def _tensors(prefix: str) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(getattr(error, "message", None) or error).split())
+    """Returns an error's message without line breaks and without TensorFlow's names of nodes."""
+    text = re.sub(r"\{\{.*?\}\}|\[Op:\w+\]", "", str(getattr(error, "message", None) or error))
+    return " ".join(text.split())

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import weakref
 
 from absl import logging
 
@@ -10,32 +11,45 @@ try:
 except ImportError:  # Windows has no flock: two processes in one directory are not noticed there.
     fcntl = None
 
-# Open files hold the locks until the process ends; by real path, so that a process never locks out itself.
-_HELD = {}
+# Locks of this process by real path, so that it never locks out itself.
+_HELD = weakref.WeakValueDictionary()
 
 
-def lock_directory(folder: str) -> None:
-    """Makes this process the only one that writes to a local directory; remote ones (`gs://`) have no lock.
+class DirectoryLock:
+    """Holds the `.lock` file of a directory until it is garbage or the process ends."""
+
+    def __init__(self, folder: str):
+        self._descriptor = os.open(os.path.join(folder, ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(self._descriptor, 999).decode(errors="replace").strip()
+            raise OSError(
+                f"--output_dir={folder} is in use by {holder or 'another process'}; wait for it, or "
+                "choose another --output_dir"
+            ) from error
+        except OSError as error:
+            logging.warning("%s cannot be locked (%s): start no second run in it", folder, error)
+        os.ftruncate(self._descriptor, 0)
+        os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+
+    def __del__(self):
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+
+def lock_directory(folder: str) -> DirectoryLock | None:
+    """Makes this process the only one that writes to a directory, for as long as the result is referenced.
+
+    Returns:
+      The lock; None for a remote directory (`gs://`), which has none.
 
     Raises:
       OSError: naming the other process, if one holds the lock.
     """
+    if fcntl is None or "://" in folder:
+        return None
     key = os.path.realpath(folder)
-    if fcntl is None or "://" in folder or key in _HELD:
-        return
-    # Opened for appending: the holder's name must survive until the lock is ours.
-    file = open(os.path.join(folder, ".lock"), "a+", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        file.close()
-        raise OSError(
-            f"--output_dir={folder} is in use by {holder}; wait for it or choose another --output_dir"
-        ) from error
-    except OSError as error:
-        logging.warning("%s cannot be locked (%s): start no second run in it", folder, error)
-    file.truncate(0)
-    print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
-    _HELD[key] = file
+    lock = _HELD.get(key) or DirectoryLock(folder)
+    _HELD[key] = lock
+    return lock

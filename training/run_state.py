@@ -49,6 +49,7 @@ class RunState:
         """
         self.output_dir = output_dir
         self._keep = keep
+        self._lock = None
         self._claimed = False
         self._latest = None
         check_path(output_dir)
@@ -119,7 +120,7 @@ class RunState:
             return
         try:
             tf.io.gfile.makedirs(self.output_dir)
-            lock_directory(self.output_dir)
+            self._lock = lock_directory(self.output_dir)
             for name in filter(_LITTER.fullmatch, self._files()):
                 tf.io.gfile.remove(self._path(name))
         except tf.errors.OpError as error:
@@ -195,13 +196,13 @@ class RunState:
             )
 
     def _stands_at(self, prefix: str) -> bool:
-        """Whether this is the checkpoint in force. Any other of its step is damaged or was left behind: it goes."""
+        """Whether this is the checkpoint in force; another one of its step, damaged or left behind, goes."""
         if not tf.io.gfile.exists(prefix + ".index"):
             return False
         if self.latest() == prefix:
             logging.info("%s exists and is whole: not written again", prefix)
             return True
-        logging.warning("%s, of a course that this run did not continue, is replaced", prefix)
+        logging.warning("%s is replaced: the run continued from an earlier one", prefix)
         tf.io.gfile.remove(prefix + ".index")
         return False
 
