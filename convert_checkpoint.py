@@ -121,7 +121,8 @@ def _read_optional(folder: str, name: str) -> dict:
 
 def _write(folder: str, converted: Converted, config: BertConfig, vocabulary: Vocabulary) -> None:
     """Writes beside the output and renames, so that a folder of that name is always a whole one."""
-    part = f"{folder.rstrip('/')}.part-{os.getpid()}"
+    folder = folder.rstrip("/")
+    part = f"{folder}.part-{os.getpid()}"
     try:
         tf.io.gfile.makedirs(part)
         write_bundle(f"{part}/bert_model.ckpt", converted.tensors)
@@ -134,7 +135,7 @@ def _write(folder: str, converted: Converted, config: BertConfig, vocabulary: Vo
         wrong = verify_bundle(f"{part}/bert_model.ckpt")
         if wrong:
             raise OSError(f"what was written does not read back: {wrong}")
-        tf.io.gfile.rename(part, folder)
+        _publish(part, folder)
     except tf.errors.OpError as error:
         raise OSError(f"--output_dir={folder}: {error.message}") from error
     finally:
@@ -142,8 +143,17 @@ def _write(folder: str, converted: Converted, config: BertConfig, vocabulary: Vo
             tf.io.gfile.rmtree(part)
 
 
+def _publish(part: str, folder: str) -> None:
+    if "://" in folder:
+        tf.io.gfile.rename(part, folder)
+    else:
+        os.rename(part, folder)  # takes the place of an empty folder, and of nothing else
+
+
 def _summary(folder: str, converted: Converted, config: BertConfig, vocabulary: Vocabulary) -> str:
     heads = [title for name, title in HEADS.items() if name in converted.tensors]
+    if "pooler" not in heads:
+        heads.append("no pooler, which starts from random values")
     casing = {True: "uncased", False: "cased", None: "not said there: set --do_lower_case yourself"}
     rows = {
         "written": folder,
@@ -152,7 +162,7 @@ def _summary(folder: str, converted: Converted, config: BertConfig, vocabulary: 
         "layers x width": f"{config.num_hidden_layers} x {config.hidden_size}",
         "activation": config.hidden_act,
         "vocabulary": f"{vocabulary.size:,} entries, {casing[vocabulary.lower_case]}",
-        "beside encoder": ", ".join(heads) or "nothing (the pooler will start from random values)",
+        "beside encoder": ", ".join(heads),
     }
     lines = [f"{title:<15} {value}" for title, value in rows.items()]
     lines += [f"{'left out':<15} {name}" for name in converted.left_out]
