@@ -14,7 +14,7 @@ import unicodedata
 JOINERS = "\x0b\x0c\x1c-\x1f\x85"
 _JOINER = re.compile(f"[{JOINERS}]")
 
-_CJK = (
+CJK_BLOCKS = (
     (0x4E00, 0x9FFF),
     (0x3400, 0x4DBF),
     (0x20000, 0x2A6DF),
@@ -140,7 +140,7 @@ def _clean(char: str) -> str:
     """Drops controls, isolates CJK. White space never gets here: chunks have none."""
     if char in "\0\ufffd" or unicodedata.category(char) in ("Cc", "Cf"):
         return ""
-    if any(first <= ord(char) <= last for first, last in _CJK):
+    if any(first <= ord(char) <= last for first, last in CJK_BLOCKS):
         return f" {char} "
     return char
 
