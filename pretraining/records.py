@@ -1,0 +1,192 @@
+"""The pre-training record: its schema, stated once for the writer and the reader, and its files.
+
+The features, their types and their lengths are those of the original's TFRecord files.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from pretraining.instances import Instance
+
+
+def feature_spec(
+    max_seq_length: int, max_predictions_per_seq: int
+) -> dict[str, tf.io.FixedLenFeature]:
+    """Returns the schema of a record of S tokens and P predictions, both padded with zeros.
+
+    input_ids: int64 [S]. `[CLS] A [SEP] B [SEP]`, chosen tokens replaced.
+    input_mask: int64 [S]. 1 for tokens, 0 for padding.
+    segment_ids: int64 [S]. 0 for `[CLS] A [SEP]`, 1 for `B [SEP]`.
+    masked_lm_positions: int64 [P]. Positions to predict, ascending.
+    masked_lm_ids: int64 [P]. The tokens that stood there.
+    masked_lm_weights: float32 [P]. 1 for predictions, 0 for padding.
+    next_sentence_labels: int64 [1]. 1 if B is random, 0 if it follows A.
+    """
+    tokens = tf.io.FixedLenFeature([max_seq_length], tf.int64)
+    predictions = tf.io.FixedLenFeature([max_predictions_per_seq], tf.int64)
+    return {
+        "input_ids": tokens,
+        "input_mask": tokens,
+        "segment_ids": tokens,
+        "masked_lm_positions": predictions,
+        "masked_lm_ids": predictions,
+        "masked_lm_weights": tf.io.FixedLenFeature([max_predictions_per_seq], tf.float32),
+        "next_sentence_labels": tf.io.FixedLenFeature([1], tf.int64),
+    }
+
+
+def parse_record(
+    serialized: tf.Tensor, max_seq_length: int, max_predictions_per_seq: int
+) -> dict[str, tf.Tensor]:
+    """Decodes records in a graph.
+
+    Args:
+      serialized: string [] or [B]. One record or a batch of them.
+      max_seq_length: S.
+      max_predictions_per_seq: P.
+
+    Returns:
+      The features of `feature_spec`, with a leading [B] if given; int64 becomes int32.
+    """
+    spec = feature_spec(max_seq_length, max_predictions_per_seq)
+    record = tf.io.parse_example(serialized, spec)
+    return {
+        name: tf.cast(value, tf.int32) if value.dtype == tf.int64 else value
+        for name, value in record.items()
+    }
+
+
+def to_example(instance: Instance, spec: Mapping[str, tf.io.FixedLenFeature]) -> tf.train.Example:
+    """Encodes an instance, padded with zeros to the lengths of the schema.
+
+    Args:
+      instance: what to encode.
+      spec: `feature_spec` of lengths that the instance fits in.
+    """
+    length = len(instance.input_ids)
+    values = {
+        "input_ids": instance.input_ids,
+        "input_mask": [1] * length,
+        "segment_ids": [0] * instance.b_start + [1] * (length - instance.b_start),
+        "masked_lm_positions": instance.masked_lm_positions,
+        "masked_lm_ids": instance.masked_lm_ids,
+        "masked_lm_weights": [1.0] * len(instance.masked_lm_ids),
+        "next_sentence_labels": [int(instance.is_random_next)],
+    }
+    example = tf.train.Example()
+    features = example.features.feature
+    for name, schema in spec.items():
+        padding = [0] * (schema.shape[0] - len(values[name]))
+        # Extending in place takes half the time of building a Feature and adding it.
+        _values(features[name], schema).extend(values[name] + padding)
+    return example
+
+
+def _values(feature: tf.train.Feature, schema: tf.io.FixedLenFeature):
+    return (feature.float_list if schema.dtype == tf.float32 else feature.int64_list).value
+
+
+@contextlib.contextmanager
+def record_writer(
+    paths: Sequence[str], max_seq_length: int, max_predictions_per_seq: int
+) -> Iterator[Callable[[Instance], None]]:
+    """Gives a function that writes instances to the files in turn; they appear when all are whole.
+
+    Until then their names end in `.tmp`. When the body of the `with` block raises, these are removed
+    and what had the final names before stays as it was.
+
+    Raises:
+      OSError: a file cannot be created or written.
+    """
+    spec = feature_spec(max_seq_length, max_predictions_per_seq)
+    temporary = [f"{path}.tmp" for path in paths]
+    try:
+        with contextlib.ExitStack() as stack:
+            writers = [stack.enter_context(tf.io.TFRecordWriter(path)) for path in temporary]
+            turns = itertools.cycle(writers)
+            yield lambda instance: next(turns).write(to_example(instance, spec).SerializeToString())
+        for unfinished, path in zip(temporary, paths, strict=True):
+            tf.io.gfile.rename(unfinished, path, overwrite=True)
+    except tf.errors.OpError as error:
+        raise OSError(f"the records cannot be written: {error.message}") from error
+    finally:
+        for unfinished in filter(tf.io.gfile.exists, temporary):
+            tf.io.gfile.remove(unfinished)
+
+
+def check_first_record(
+    files: Sequence[str], max_seq_length: int, max_predictions_per_seq: int, vocab_size: int
+) -> None:
+    """Compares the first record of the files with the flags and the model that will read them.
+
+    Args:
+      files: TFRecord paths; empty ones are passed over.
+      max_seq_length: value of the flag.
+      max_predictions_per_seq: value of the flag.
+      vocab_size: rows of the model's word embedding.
+
+    Raises:
+      ValueError: the files hold no record, something else than records of this schema, records of
+        other lengths, or token ids beyond the vocabulary. The message says which and what to change.
+      OSError: a file cannot be read.
+    """
+    path, serialized = _first_record(files)
+    values = _decoded(path, serialized)
+    for name, flag, expected in (
+        ("input_ids", "max_seq_length", max_seq_length),
+        ("masked_lm_ids", "max_predictions_per_seq", max_predictions_per_seq),
+    ):
+        if len(values[name]) != expected:
+            raise ValueError(
+                f"records in {path} have {flag} {len(values[name])} but --{flag}={expected}: "
+                "use the value that the records were created with"
+            )
+    for name, schema in feature_spec(max_seq_length, max_predictions_per_seq).items():
+        if len(values[name]) != schema.shape[0]:
+            raise ValueError(
+                f"records in {path} have {len(values[name])} values of {name!r}, "
+                f"not {schema.shape[0]}: create them again"
+            )
+    _check_range(path, values, ("input_ids", "masked_lm_ids"), vocab_size, "vocab_size")
+    _check_range(path, values, ("masked_lm_positions",), max_seq_length, "max_seq_length")
+
+
+def _check_range(path: str, values: dict, names: Iterable[str], limit: int, meaning: str) -> None:
+    for name in names:
+        outside = [value for value in values[name] if not 0 <= value < limit]
+        if outside:
+            raise ValueError(
+                f"records in {path} hold {max(outside, key=abs)} in {name!r}, outside 0 to "
+                f"{limit - 1} ({meaning} is {limit}): they were made for another vocabulary or model"
+            )
+
+
+def _first_record(files: Sequence[str]) -> tuple[str, bytes]:
+    for path in files:
+        try:
+            for record in tf.data.TFRecordDataset(path).take(1).as_numpy_iterator():
+                return path, record
+        except tf.errors.DataLossError as error:
+            raise ValueError(f"{path} is no TFRecord file, or it is damaged") from error
+        except tf.errors.OpError as error:
+            raise OSError(f"{path} cannot be read: {error.message}") from error
+    raise ValueError(f"no record in {', '.join(files) or 'an empty list of files'}")
+
+
+def _decoded(path: str, serialized: bytes) -> dict[str, Sequence]:
+    """Returns the values of each feature of the schema; none where the type is another."""
+    try:
+        features = tf.train.Example.FromString(serialized).features.feature
+    except DecodeError as error:
+        raise ValueError(f"the records in {path} are not of the type tf.train.Example") from error
+    spec = feature_spec(0, 0)
+    if missing := [name for name in spec if name not in features]:
+        raise ValueError(
+            f"records in {path} lack {', '.join(missing)}: they are not from "
+            "create_pretraining_data.py"
+        )
+    return {name: _values(features[name], schema) for name, schema in spec.items()}

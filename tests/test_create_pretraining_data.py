@@ -1,0 +1,133 @@
+"""The script, run as its users run it."""
+
+import hashlib
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "create_pretraining_data.py"
+FEATURES = (
+    "input_ids input_mask segment_ids masked_lm_positions masked_lm_ids masked_lm_weights "
+    "next_sentence_labels"
+).split()
+
+
+def run(**flags):
+    command = [sys.executable, str(SCRIPT), *(f"--{name}={flags[name]}" for name in flags)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.fixture
+def made_up(tmp_path):
+    """Flags for a small text of two documents and its vocabulary."""
+    vocab = "[PAD] [UNK] [CLS] [SEP] [MASK] the cat sat mat dog ran . ##s".split()
+    (tmp_path / "vocab.txt").write_text("\n".join(vocab) + "\n")
+    (tmp_path / "text.txt").write_text("The cat sat.\nDogs ran.\n\nThe mats.\nThe dog sat.\n")
+    return {
+        "input_file": tmp_path / "text.txt",
+        "output_file": tmp_path / "out.tfrecord",
+        "vocab_file": tmp_path / "vocab.txt",
+        "max_seq_length": 17,
+        "max_predictions_per_seq": 3,
+    }
+
+
+def values(path):
+    """Yields for each record of a file its feature lists."""
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        feature = tf.train.Example.FromString(record).features.feature
+        yield [
+            list(feature[name].int64_list.value or feature[name].float_list.value)
+            for name in FEATURES
+        ]
+
+
+def content_hash(path):
+    lines = "".join(json.dumps(record) + "\n" for record in values(path))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+# Hashes of the original script's own records, google_bert.md, section 1.1.
+PER_PIECE = "23656b72305dcb8c6e779ffd90cf443928c171bbe2f2e87de54d024bc3318f4b"
+WHOLE_WORD = "d5ea27f5ccca6fd29d47b91a81106abf05fb0e260ffe66fb280d04a787a34514"
+
+
+@pytest.mark.parametrize(
+    "expected, options",
+    [
+        (PER_PIECE, {"reproduce_original": "true"}),
+        (WHOLE_WORD, {"reproduce_original": "true", "do_whole_word_mask": "true"}),
+        # The sample meets none of the defects that concern it, so the records are the same.
+        (PER_PIECE, {}),
+    ],
+    ids=["per piece", "whole word", "default"],
+)
+def test_records_equal_those_of_the_original(shared, tmp_path, expected, options):
+    output = tmp_path / "out.tfrecord"
+    result = run(
+        input_file=shared / "data/corpus/sample_text_original.txt",
+        vocab_file=shared / "data/vocab/uncased_vocab.txt",
+        output_file=output,
+        max_seq_length=128,
+        max_predictions_per_seq=20,
+        masked_lm_prob=0.15,
+        random_seed=12345,
+        dupe_factor=5,
+        **options,
+    )
+    assert result.returncode == 0, result.stderr
+    assert content_hash(output) == expected
+
+
+def test_the_log_says_what_was_made_and_verbose_shows_instances(made_up):
+    result = run(**made_up, dupe_factor=3, v=1)
+    assert result.returncode == 0, result.stderr
+    assert "read 1 files: 2 documents, 4 sentences, 16 tokens" in result.stderr
+    records = list(values(made_up["output_file"]))
+    masked = sum(sum(record[5]) for record in records)
+    random_next = sum(record[6][0] for record in records) / len(records)
+    padding = 1 - sum(sum(record[1]) for record in records) / (17 * len(records))
+    expected = f"{masked:.0f} masked tokens, {random_next:.1%} random next, {padding:.1%} padding"
+    assert f"wrote {len(records)} instances" in result.stderr and expected in result.stderr
+    assert result.stderr.count("tokens: [CLS] ") == min(20, len(records))
+
+
+def test_one_document_is_warned_of(made_up):
+    made_up["input_file"].write_text("The cat sat.\nDogs ran.\n")
+    result = run(**made_up)
+    assert result.returncode == 0
+    assert "come from the same document" in result.stderr
+
+
+def change(made_up, flag, content):
+    made_up[flag].write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "break_it, message",
+    [
+        (lambda f: f.update(input_file="/none/*.txt"), "'/none/*.txt' matches no file"),
+        (lambda f: f.update(output_file="/none/out"), "the folder /none does not exist"),
+        (lambda f: f.update(output_file=f["input_file"]), "is also an input"),
+        (lambda f: f.update(max_seq_length=4), "--max_seq_length=4"),
+        (lambda f: f.update(masked_lm_prob=1.1), "--masked_lm_prob=1.1"),
+        (lambda f: change(f, "input_file", b" \n\n"), "0 documents"),
+        (lambda f: change(f, "input_file", b"The \xe4\n"), "line 1, byte 4"),
+        (lambda f: change(f, "vocab_file", b"[UNK]\n[CLS]\n[SEP]\n"), "vocab.txt lacks [MASK]"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_input_is_one_line_and_leaves_no_file(made_up, tmp_path, break_it, message):
+    break_it(made_up)
+    before = sorted(tmp_path.iterdir())
+    result = run(**made_up)
+    assert result.returncode == 1
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and message in errors[0]
+    assert "Traceback" not in result.stderr
+    assert sorted(tmp_path.iterdir()) == before

@@ -1,0 +1,169 @@
+"""Sentence pairs and instances."""
+
+import itertools
+import random
+
+import pytest
+
+from pretraining.instances import InstanceMaker, create_instances, truncate_pair
+from pretraining.masking import Masker
+
+CLS, SEP, MASK = 0, 1, 2
+VOCAB = {"[CLS]": CLS, "[SEP]": SEP, "[MASK]": MASK}
+VOCAB.update({f"w{n}": n for n in range(3, 3000)})
+
+
+def numbered_documents(*sentence_lengths):
+    """Documents whose token ids count on, so that an id says where it comes from."""
+    ids = itertools.count(3)
+    return [
+        [list(itertools.islice(ids, length)) for length in lengths] for lengths in sentence_lengths
+    ]
+
+
+def maker(documents, seed=1, max_seq_length=29, **options):
+    return InstanceMaker(
+        documents, CLS, SEP, Masker(VOCAB), random.Random(seed), max_seq_length, **options
+    )
+
+
+def home(documents, token_id):
+    """Index of the document that a token is from."""
+    return next(n for n, document in enumerate(documents) if token_id in sum(document, []))
+
+
+DOCUMENTS = numbered_documents([3, 5, 7, 11, 2, 13], [1, 17, 4, 6], [8, 9, 10, 12, 1])
+
+
+def all_pairs(**options):
+    for seed in range(200):
+        for index in range(len(DOCUMENTS)):
+            for pair in maker(DOCUMENTS, seed, **options).sentence_pairs(index):
+                yield index, pair
+
+
+def test_spans_are_stretches_of_text_and_a_true_next_follows_on():
+    for _, (a_ids, b_ids, is_random_next) in all_pairs():
+        for span in (a_ids, b_ids):
+            assert span == list(range(span[0], span[0] + len(span)))
+        if not is_random_next:
+            assert b_ids[0] == a_ids[-1] + 1
+
+
+def test_first_spans_come_from_the_document_and_random_ones_from_another():
+    for index, (a_ids, b_ids, is_random_next) in all_pairs():
+        assert home(DOCUMENTS, a_ids[0]) == index
+        assert (home(DOCUMENTS, b_ids[0]) != index) == is_random_next
+
+
+def test_every_sentence_of_the_document_is_used_once_in_each_pass():
+    for seed in range(50):
+        used = []
+        for a_ids, b_ids, is_random_next in maker(DOCUMENTS, seed).sentence_pairs(0):
+            used += a_ids if is_random_next else a_ids + b_ids
+        assert used == sum(DOCUMENTS[0], [])
+
+
+def test_half_of_the_pairs_with_a_choice_are_random():
+    documents = numbered_documents([7] * 100, [7] * 100)
+    labels = [
+        pair.is_random_next
+        for seed in range(50)
+        for pair in maker(documents, seed).sentence_pairs(0)
+        if len(pair.a_ids) + len(pair.b_ids) >= 26
+    ]
+    assert sum(labels) / len(labels) == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_lone_sentence_is_always_paired_at_random():
+    documents = numbered_documents([5], [3])
+    assert all(
+        pair.is_random_next
+        for seed in range(30)
+        for pair in maker(documents, seed).sentence_pairs(0)
+    )
+
+
+def test_the_only_document_is_its_own_random_next():
+    (pair,) = maker(numbered_documents([5])).sentence_pairs(0)
+    assert pair.is_random_next and pair.a_ids == pair.b_ids
+
+
+def random_homes(**options):
+    """Documents of many random spans for document 0 of 2."""
+    documents = numbered_documents([2], [2])
+    made = maker(documents, **options)
+    return {home(documents, next(made.sentence_pairs(0)).b_ids[0]) for _ in range(9000)}
+
+
+def test_random_next_is_never_the_current_document():
+    assert random_homes() == {1}
+
+
+def test_random_next_gives_up_after_ten_tries_as_in_the_original_on_request():
+    assert random_homes(reproduce_original=True) == {0, 1}
+
+
+def test_short_sequences_are_as_frequent_as_asked_for():
+    documents = numbered_documents([1] * 100, [1] * 100)
+
+    def first_lengths(prob):
+        for seed in range(500):
+            pair = next(maker(documents, seed, short_seq_prob=prob).sentence_pairs(0))
+            if not pair.is_random_next:
+                yield len(pair.a_ids) + len(pair.b_ids)
+
+    assert set(first_lengths(0.0)) == {26}
+    assert set(first_lengths(1.0)) == set(range(2, 27))
+    some = list(first_lengths(0.3))
+    assert sum(length < 26 for length in some) / len(some) == pytest.approx(0.3 * 24 / 25, abs=0.07)
+
+
+def test_truncation_keeps_a_stretch_of_each_span_and_cuts_the_longer():
+    a, b = list(range(100, 123)), list(range(200, 205))
+    starts = set()
+    for seed in range(50):
+        a_ids, b_ids = truncate_pair(a, b, 17, random.Random(seed))
+        assert b_ids == b
+        assert a_ids == list(range(a_ids[0], a_ids[0] + 12))
+        starts.add(a_ids[0] - 100)
+    assert len(starts) > 5  # front and back are both cut
+
+
+def test_truncation_cuts_b_first_where_both_are_equal():
+    a_ids, b_ids = truncate_pair([3] * 7, [4] * 7, 13, random.Random(1))
+    assert (len(a_ids), len(b_ids)) == (7, 6)
+
+
+def test_truncation_leaves_what_fits():
+    assert truncate_pair([3, 4], [5], 3, random.Random(1)) == ([3, 4], [5])
+
+
+def test_an_instance_is_cls_a_sep_b_sep():
+    made = list(create_instances(maker(DOCUMENTS), dupe_factor=11))
+    for instance in made:
+        token_ids = instance.input_ids.copy()
+        for position, label in zip(
+            instance.masked_lm_positions, instance.masked_lm_ids, strict=True
+        ):
+            token_ids[position] = label
+        assert len(token_ids) <= 29
+        assert token_ids[0] == CLS and token_ids[-1] == SEP
+        assert [n for n, token in enumerate(token_ids) if token == SEP] == [
+            instance.b_start - 1,
+            len(token_ids) - 1,
+        ]
+    assert max(len(instance.input_ids) for instance in made) == 29
+
+
+def test_each_pass_masks_afresh():
+    documents = numbered_documents([23], [1])
+    first, _, second, _ = create_instances(maker(documents, short_seq_prob=0.0), dupe_factor=2)
+    assert first.masked_lm_positions != second.masked_lm_positions
+
+
+def test_the_shortest_sequences_still_have_both_spans():
+    for seed in range(50):
+        for instance in create_instances(maker(DOCUMENTS, seed, max_seq_length=5), dupe_factor=1):
+            assert instance.b_start == 3
+            assert len(instance.input_ids) == 5

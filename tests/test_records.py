@@ -1,0 +1,161 @@
+"""The pre-training record and its files."""
+
+import pytest
+import tensorflow as tf
+
+from pretraining.instances import Instance
+from pretraining.records import (
+    check_first_record,
+    feature_spec,
+    parse_record,
+    record_writer,
+    to_example,
+)
+
+# [CLS] 7 8 [SEP] 9 [SEP] with 8 and 9 chosen, 9 left as it is.
+INSTANCE = Instance([2, 7, 4, 3, 9, 3], 4, True, [2, 4], [8, 9])
+EXPECTED = {
+    "input_ids": [2, 7, 4, 3, 9, 3, 0],
+    "input_mask": [1, 1, 1, 1, 1, 1, 0],
+    "segment_ids": [0, 0, 0, 0, 1, 1, 0],
+    "masked_lm_positions": [2, 4, 0],
+    "masked_lm_ids": [8, 9, 0],
+    "masked_lm_weights": [1.0, 1.0, 0.0],
+    "next_sentence_labels": [1],
+}
+
+
+def serialized():
+    return to_example(INSTANCE, feature_spec(7, 3)).SerializeToString()
+
+
+def write(path, number=1, max_seq_length=7, max_predictions_per_seq=3):
+    with record_writer([str(path)], max_seq_length, max_predictions_per_seq) as put:
+        for _ in range(number):
+            put(INSTANCE)
+    return [str(path)]
+
+
+def lengths(paths):
+    return [len(list(tf.data.TFRecordDataset(str(path)))) for path in paths]
+
+
+def test_a_record_holds_the_instance_padded_with_zeros():
+    record = parse_record(tf.constant(serialized()), 7, 3)
+    assert {name: values.numpy().tolist() for name, values in record.items()} == EXPECTED
+
+
+def test_records_are_parsed_in_32_bits_one_by_one_or_in_batches():
+    batch = parse_record(tf.constant([serialized()] * 2), 7, 3)
+    for name, values in batch.items():
+        assert values.dtype == (tf.float32 if name == "masked_lm_weights" else tf.int32)
+        assert values.numpy().tolist() == [EXPECTED[name]] * 2
+
+
+def test_a_true_next_has_the_label_0():
+    example = to_example(INSTANCE._replace(is_random_next=False), feature_spec(7, 3))
+    record = parse_record(tf.constant(example.SerializeToString()), 7, 3)
+    assert record["next_sentence_labels"].numpy().tolist() == [0]
+
+
+def test_records_go_to_the_files_in_turn(tmp_path):
+    paths = [str(tmp_path / name) for name in "abc"]
+    with record_writer(paths, 7, 3) as put:
+        for number in range(5):
+            put(INSTANCE._replace(masked_lm_ids=[number, number]))
+    found = [
+        [
+            int(parse_record(record, 7, 3)["masked_lm_ids"][0])
+            for record in tf.data.TFRecordDataset(path)
+        ]
+        for path in paths
+    ]
+    assert found == [[0, 3], [1, 4], [2]]
+
+
+def test_files_appear_when_they_are_whole(tmp_path):
+    path = tmp_path / "records"
+    with record_writer([str(path)], 7, 3) as put:
+        put(INSTANCE)
+        assert not path.exists()
+    assert [found.name for found in tmp_path.iterdir()] == ["records"]
+
+
+def test_an_error_leaves_the_files_as_they_were(tmp_path):
+    path = tmp_path / "records"
+    write(path, number=5)
+    with pytest.raises(RuntimeError), record_writer([str(path)], 7, 3) as put:
+        put(INSTANCE)
+        raise RuntimeError
+    assert lengths(tmp_path.iterdir()) == [5]
+
+
+def test_a_file_that_cannot_be_created_is_named_and_no_other_is_left(tmp_path):
+    paths = [str(tmp_path / "good"), str(tmp_path / "none" / "bad")]
+    with pytest.raises(OSError, match="none/bad"):
+        with record_writer(paths, 7, 3):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_fitting_records_pass_the_check(tmp_path):
+    (tmp_path / "empty").touch()
+    check_first_record([str(tmp_path / "empty"), *write(tmp_path / "good")], 7, 3, 10)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ((11, 3, 10), "records in .*/file have max_seq_length 7 but --max_seq_length=11"),
+        (
+            (7, 5, 10),
+            "records in .*/file have max_predictions_per_seq 3 but --max_predictions_per_seq=5",
+        ),
+        ((7, 3, 9), "records in .*/file hold 9 in 'input_ids'.*vocab_size is 9"),
+    ],
+)
+def test_records_that_do_not_fit_are_explained(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        check_first_record(write(tmp_path / "file"), *arguments)
+
+
+def write_raw(path, content):
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(content)
+    return [str(path)]
+
+
+def changed(change):
+    example = tf.train.Example.FromString(serialized())
+    change(example.features.feature)
+    return example.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"\xff\xff\xff", "not of the type tf.train.Example"),
+        (changed(lambda features: features.pop("segment_ids")), "lack segment_ids"),
+        (changed(lambda features: features["segment_ids"].Clear()), "0 values of 'segment_ids'"),
+        (changed(lambda f: f["masked_lm_ids"].int64_list.value.__setitem__(0, -1)), "hold -1 in"),
+        (
+            changed(lambda f: f["masked_lm_positions"].int64_list.value.__setitem__(0, 7)),
+            "hold 7 in 'masked_lm_positions'",
+        ),
+    ],
+)
+def test_records_of_another_kind_are_explained(tmp_path, content, message):
+    with pytest.raises(ValueError, match=message):
+        check_first_record(write_raw(tmp_path / "file", content), 7, 3, 10)
+
+
+def test_a_text_file_is_no_record_file(tmp_path):
+    (tmp_path / "text").write_text("a sentence that is long enough\n" * 3)
+    with pytest.raises(ValueError, match="text is no TFRecord file"):
+        check_first_record([str(tmp_path / "text")], 7, 3, 10)
+
+
+def test_files_without_records_are_named(tmp_path):
+    (tmp_path / "empty").touch()
+    with pytest.raises(ValueError, match="no record in .*empty"):
+        check_first_record([str(tmp_path / "empty")], 7, 3, 10)
