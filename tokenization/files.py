@@ -30,7 +30,9 @@ def read_lines(path: str) -> Iterator[str]:
     offset = 0
     with _open(path, "rb") as file:
         for data in file:
-            yield _decode(data, path, offset).removesuffix("\n")
+            line = _decode(data, path, offset)
+            if line:  # a file may end in a lone "\r"
+                yield line.removesuffix("\n")
             offset += len(data)
 
 
@@ -44,6 +46,23 @@ def _decode(data: bytes, path: str, offset: int) -> str:
         raise ValueError(
             f"{path} is not UTF-8: byte {data[bad]:#04x} at byte offset {offset + bad} ({error.reason})"
         ) from None
+
+
+def prepare_output(path: str) -> None:
+    """Makes the folder of a file that will be written later; fails now if the writing would.
+
+    Raises:
+      OSError: the folder cannot be written, or `path` is itself a folder; names it.
+    """
+    folder = os.path.dirname(path)
+    if _is_remote(path):
+        _gfile().makedirs(folder)
+        return
+    os.makedirs(folder or ".", exist_ok=True)
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path} is a folder: give the name of a file")
+    if not os.access(folder or ".", os.W_OK):
+        raise PermissionError(f"no permission to write into {folder or os.getcwd()}")
 
 
 def write_text(path: str, text: str) -> None:
