@@ -79,6 +79,14 @@ class BertConfig:
                 "the max_position_embeddings of the model"
             )
 
+    def check_vocab_size(self, num_tokens: int, vocab_file: str) -> None:
+        """Raises ValueError if the vocabulary has ids that the model has no embedding for."""
+        if num_tokens > self.vocab_size:
+            raise ValueError(
+                f"--vocab_file={vocab_file} has {num_tokens} tokens, but the vocab_size of --bert_config_file is "
+                f"{self.vocab_size}: they belong to different models"
+            )
+
     @classmethod
     def from_json_file(cls, path: str) -> "BertConfig":
         """Reads a `bert_config.json`; fields this model does not have (`directionality`, `pooler_*`) are ignored.

@@ -65,7 +65,7 @@ def train_batches(
         key = tf.stack([tf.constant(seed, tf.int64), epoch])
         order = tf.random.experimental.stateless_shuffle(tf.constant(files), key)
         records = tf.data.Dataset.from_tensor_slices(order).interleave(
-            tf.data.TFRecordDataset, cycle_length=min(4, len(files)), deterministic=True
+            tf.data.TFRecordDataset, cycle_length=min(4, len(files))
         )
         buffer_seed = tf.random.stateless_uniform([], key, minval=None, maxval=None, dtype=tf.int64)
         return records.shuffle(SHUFFLE_BUFFER, buffer_seed, reshuffle_each_iteration=False)

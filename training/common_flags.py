@@ -31,6 +31,12 @@ def define_training_flags(max_seq_length: int) -> None:
         "Steps that a TPU runs between reports; on CPU and GPU at most so many, reports come sooner.",
         lower_bound=1,
     )
+    _define_new_flags()
+    _define_tpu_flags()
+
+
+def _define_new_flags() -> None:
+    """What the original did not have."""
     flags.DEFINE_integer(
         "gradient_accumulation_steps",
         1,
@@ -54,7 +60,6 @@ def define_training_flags(max_seq_length: int) -> None:
         12345,
         "Seed of initial weights, order of examples and dropout; the original had none.",
     )
-    _define_tpu_flags()
 
 
 def _define_tpu_flags() -> None:

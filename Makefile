@@ -1,0 +1,38 @@
+# Needs Python 3.10, 3.11 or 3.12 and make; everything else goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo test test-slow lint clean
+
+help:
+	@echo "make demo       set up, then pre-train, fine-tune and predict on the bundled data (about 5 minutes)"
+	@echo "make test       set up, then run the tests"
+	@echo "make test-slow  also the tests that take long"
+	@echo "make lint       ruff check and format check"
+	@echo "make setup      only the virtual environment in .venv (PYTHON=python3.11 chooses the interpreter)"
+
+setup: .venv/installed
+
+.venv/installed: requirements/pinned.txt setup.py pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info[:2] in ((3, 10), (3, 11), (3, 12)) or sys.exit("Python 3.10, 3.11 or 3.12 is needed and $(PYTHON) is %d.%d: run make with PYTHON=/path/to/python3.11" % sys.version_info[:2])'
+	@echo "Setting up .venv: TensorFlow and what else requirements/pinned.txt names (about 600 MB to download, once)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/pinned.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: setup
+	@$(BIN)/python examples/demo.py
+
+test: setup
+	@$(BIN)/python -m pytest
+
+test-slow: setup
+	@$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+clean:
+	rm -rf .venv demo_output *.egg-info .pytest_cache .ruff_cache
