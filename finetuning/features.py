@@ -1,0 +1,164 @@
+"""Examples -> features: `[CLS] A [SEP] B [SEP]`, padded (Devlin et al. 2019, figure 2; `run_classifier.py` of old).
+
+Shapes: N examples, S sequence.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from finetuning.tasks import Example
+from tokenization import FullTokenizer
+
+
+def feature_spec(max_seq_length: int) -> dict[str, tf.io.FixedLenFeature]:
+    """Returns the schema of a record of S tokens, padded with zeros.
+
+    input_ids: int64 [S]. `[CLS] A [SEP]`, and `B [SEP]` for a pair.
+    input_mask: int64 [S]. 1 for tokens, 0 for padding.
+    segment_ids: int64 [S]. 0 for `[CLS] A [SEP]`, 1 for `B [SEP]`.
+    label_ids: int64 []. The place of the label in the task's list.
+    is_real_example: int64 []. 0 for what only fills up a batch, and weighs nothing.
+    """
+    tokens = tf.io.FixedLenFeature([max_seq_length], tf.int64)
+    scalar = tf.io.FixedLenFeature([], tf.int64)
+    return {
+        "input_ids": tokens,
+        "input_mask": tokens,
+        "segment_ids": tokens,
+        "label_ids": scalar,
+        "is_real_example": scalar,
+    }
+
+
+def parse_record(serialized: tf.Tensor, max_seq_length: int) -> dict[str, tf.Tensor]:
+    """Decodes a record, string [], or a batch of them, string [B], into the features of `feature_spec` as int32."""
+    record = tf.io.parse_example(serialized, feature_spec(max_seq_length))
+    return {name: tf.cast(values, tf.int32) for name, values in record.items()}
+
+
+def encode_examples(
+    examples: Sequence[Example],
+    labels: Sequence[str],
+    max_seq_length: int,
+    tokenizer: FullTokenizer,
+) -> dict[str, np.ndarray]:
+    """Tokenizes, truncates and pads; says in the log how many examples were truncated or hold no token.
+
+    Args:
+      examples: N of them, with labels from `labels`.
+      labels: of the task, in the order of their ids.
+      max_seq_length: S, at least 3.
+      tokenizer: of the model's vocabulary.
+
+    Returns:
+      The features of `feature_spec` as columns: int32 [N, S], and int32 [N] for the scalars.
+
+    Raises:
+      ValueError: the vocabulary lacks a token that every input needs.
+    """
+    features = _zeros(len(examples), max_seq_length)
+    features["is_real_example"][:] = 1
+    features["label_ids"][:] = [labels.index(example.label) for example in examples]
+    truncated = empty = 0
+    for row, (ids_a, ids_b) in enumerate(_token_ids(examples, tokenizer)):
+        a, b = truncated_lengths(len(ids_a), len(ids_b), max_seq_length)
+        truncated += a < len(ids_a) or b < len(ids_b)
+        empty += not ids_a and not ids_b
+        _fill(features, row, ids_a[:a], ids_b[:b], tokenizer.vocab)
+    logging.info(
+        "%d examples, %d of them truncated to --max_seq_length=%d, %d without any token",
+        len(examples),
+        truncated,
+        max_seq_length,
+        empty,
+    )
+    return features
+
+
+def _zeros(num_examples: int, max_seq_length: int) -> dict[str, np.ndarray]:
+    return {
+        name: np.zeros([num_examples, *schema.shape], np.int32)
+        for name, schema in feature_spec(max_seq_length).items()
+    }
+
+
+def _token_ids(
+    examples: Sequence[Example], tokenizer: FullTokenizer
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Yields the ids of both texts of every example; none for a text that is not there."""
+    missing = [token for token in ("[CLS]", "[SEP]", "[UNK]") if token not in tokenizer.vocab]
+    if missing:
+        raise ValueError(f"--vocab_file lacks {', '.join(missing)}: it is no BERT vocabulary")
+    for example in examples:
+        yield tokenizer.encode(example.text_a), tokenizer.encode(example.text_b or "")
+
+
+def _fill(features: dict[str, np.ndarray], row: int, ids_a, ids_b, vocab: dict[str, int]) -> None:
+    ids = [vocab["[CLS]"], *ids_a, vocab["[SEP]"]]
+    b_start = len(ids)
+    if ids_b:
+        ids += [*ids_b, vocab["[SEP]"]]
+    features["input_ids"][row, : len(ids)] = ids
+    features["input_mask"][row, : len(ids)] = 1
+    features["segment_ids"][row, b_start : len(ids)] = 1
+
+
+def truncated_lengths(length_a: int, length_b: int, max_seq_length: int) -> tuple[int, int]:
+    """Returns how many leading tokens of each text stay, so that they fit in with [CLS] and [SEP].
+
+    In closed form what the original does one token at a time: while a pair is too long its longer text loses the last
+    token, B if they are equally long.
+
+    Args:
+      length_a: tokens of the first text.
+      length_b: tokens of the second text, 0 if there is none: then one [SEP] less is needed.
+      max_seq_length: at least 3.
+    """
+    room = max_seq_length - (3 if length_b else 2)
+    kept_b = min(length_b, max(room // 2, room - length_a))
+    return min(length_a, room - kept_b), kept_b
+
+
+def pad_to_multiple(features: dict[str, np.ndarray], batch_size: int) -> dict[str, np.ndarray]:
+    """Appends examples of zeros, `is_real_example` among them, until all batches are full.
+
+    The original does so on TPUs; here always, so that batches have one static shape.
+    """
+    missing = -len(features["input_ids"]) % batch_size
+    return {
+        name: np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1))
+        for name, values in features.items()
+    }
+
+
+def write_records(path: str, features: dict[str, np.ndarray]) -> None:
+    """Writes one record an example; the file appears when it is whole, and until then its name ends in `.tmp`.
+
+    Args:
+      path: of the TFRecord file; replaced if it exists.
+      features: as from `encode_examples`.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    temporary = f"{path}.tmp"
+    try:
+        with tf.io.TFRecordWriter(temporary) as writer:
+            for row in zip(*features.values(), strict=True):
+                writer.write(_serialized(dict(zip(features, row, strict=True))))
+        tf.io.gfile.rename(temporary, path, overwrite=True)
+    except tf.errors.OpError as error:
+        raise OSError(f"{path} cannot be written: {error.message}") from error
+    finally:
+        if tf.io.gfile.exists(temporary):
+            tf.io.gfile.remove(temporary)
+
+
+def _serialized(values: dict[str, np.ndarray]) -> bytes:
+    example = tf.train.Example()
+    for name, value in values.items():
+        example.features.feature[name].int64_list.value.extend(value.ravel().tolist())
+    return example.SerializeToString()

@@ -1,0 +1,158 @@
+"""Fine-tunes BERT for classification of sentences and sentence pairs (Devlin et al. 2019, section 4.1).
+
+    python run_classifier.py --task_name=MRPC --do_train=true --do_eval=true --data_dir=$GLUE_DIR/MRPC \
+      --vocab_file=$BERT_BASE_DIR/vocab.txt --bert_config_file=$BERT_BASE_DIR/bert_config.json \
+      --init_checkpoint=$BERT_BASE_DIR/bert_model.ckpt --max_seq_length=128 --train_batch_size=32 \
+      --learning_rate=2e-5 --num_train_epochs=3.0 --output_dir=/tmp/mrpc_output/
+"""
+
+from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
+
+import os
+
+from absl import flags, logging
+
+from finetuning.features import encode_examples, feature_spec, pad_to_multiple, write_records
+from finetuning.objective import OBJECTIVE, evaluation_metrics, example_scores
+from finetuning.tasks import find_task, read_examples
+from modeling.config import BertConfig
+from modeling.heads import BertClassifier
+from tokenization import FullTokenizer, validate_case_matches_checkpoint
+from training.batches import eval_batches, train_batches
+from training.common_flags import define_training_flags
+from training.loop import predict, train
+from training.optimizer import AdamWeightDecay
+from training.progress import Progress
+from training.results import write_eval_results, write_text
+from training.run_state import RunState
+from training.strategy import check_batch_size, create_strategy, set_seed_and_precision
+from training.weights import load_weights
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines the flags of this script: names and defaults of the original."""
+    define_training_flags(max_seq_length=128)
+    flags.DEFINE_string(
+        "data_dir", None, "Directory with the task's files (train.tsv, dev.tsv, ...)."
+    )
+    flags.DEFINE_string("task_name", None, "Name of the task: cola, mnli, mrpc or xnli.")
+    flags.DEFINE_string("vocab_file", None, "Vocabulary of the model (vocab.txt).")
+    flags.DEFINE_bool("do_lower_case", True, "Lower-case the text; false for cased models.")
+    flags.DEFINE_alias("do_lower", "do_lower_case")
+    flags.DEFINE_bool("do_eval", False, "Evaluate on the dev set; writes eval_results.txt.")
+    flags.DEFINE_bool("do_predict", False, "Predict the test set; writes test_results.tsv.")
+    flags.DEFINE_integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
+    flags.DEFINE_integer("predict_batch_size", 8, "Examples in a batch of prediction.")
+    flags.DEFINE_float("num_train_epochs", 3.0, "Passes over the training set.", 0.0)
+    flags.DEFINE_float(
+        "warmup_proportion", 0.1, "Share of the steps with linear warm-up.", 0.0, 1.0
+    )
+
+
+def check_flags(config: BertConfig) -> None:
+    """Raises ValueError for what would fail later, or go wrong silently."""
+    validate_case_matches_checkpoint(FLAGS.do_lower_case, FLAGS.init_checkpoint)
+    if not (FLAGS.do_train or FLAGS.do_eval or FLAGS.do_predict):
+        raise ValueError("nothing to do: give --do_train, --do_eval, --do_predict or several")
+    config.check_seq_length(FLAGS.max_seq_length)
+
+
+def write_features(split: str, examples, task, tokenizer, batch_size: int = 1) -> str:
+    """Writes `<split>.tf_record` into output_dir, filled up to whole batches, and returns its path."""
+    features = encode_examples(examples, task.labels, FLAGS.max_seq_length, tokenizer)
+    path = os.path.join(FLAGS.output_dir, f"{split}.tf_record")
+    write_records(path, pad_to_multiple(features, batch_size))
+    return path
+
+
+def write_test_results(batches) -> None:
+    """Writes test_results.tsv: the probabilities of the classes, a line for each example in file order."""
+    lines = [
+        "\t".join(str(probability) for probability in row) + "\n"
+        for batch in batches
+        for row in batch["probabilities"][batch["is_real_example"] > 0]
+    ]
+    path = os.path.join(FLAGS.output_dir, "test_results.tsv")
+    write_text(path, "".join(lines))
+    logging.info("***** %d predictions, in %s *****", len(lines), path)
+
+
+def main() -> None:
+    """Checks, then trains, evaluates and predicts as the flags ask."""
+    config = BertConfig.from_json_file(FLAGS.bert_config_file)
+    check_flags(config)
+    task = find_task(FLAGS.task_name)
+    wanted = {"train": FLAGS.do_train, "dev": FLAGS.do_eval, "test": FLAGS.do_predict}
+    examples = {
+        split: read_examples(task, FLAGS.data_dir, split) for split in wanted if wanted[split]
+    }
+    tokenizer = FullTokenizer(FLAGS.vocab_file, FLAGS.do_lower_case)
+    config.check_vocab_size(len(tokenizer.vocab), FLAGS.vocab_file)
+    num_train_steps = int(
+        len(examples.get("train", [])) / FLAGS.train_batch_size * FLAGS.num_train_epochs
+    )
+
+    strategy = create_strategy(
+        use_tpu=FLAGS.use_tpu,
+        tpu_name=FLAGS.tpu_name,
+        tpu_zone=FLAGS.tpu_zone,
+        gcp_project=FLAGS.gcp_project,
+        master=FLAGS.master,
+        num_tpu_cores=FLAGS.num_tpu_cores,
+    )
+    check_batch_size(
+        "train_batch_size", FLAGS.train_batch_size, strategy, FLAGS.gradient_accumulation_steps
+    )
+    check_batch_size("eval_batch_size", FLAGS.eval_batch_size, strategy)
+    check_batch_size("predict_batch_size", FLAGS.predict_batch_size, strategy)
+    state = RunState(FLAGS.output_dir)
+    set_seed_and_precision(FLAGS.seed, FLAGS.dtype)
+    with strategy.scope():
+        model = BertClassifier(config, len(task.labels))
+        optimizer = AdamWeightDecay(
+            model.trainable_variables,
+            FLAGS.learning_rate,
+            num_train_steps,
+            int(num_train_steps * FLAGS.warmup_proportion),
+            FLAGS.adam_bias_correction,
+        )
+    step = load_weights(state, FLAGS.init_checkpoint, model, optimizer if FLAGS.do_train else None)
+    spec = feature_spec(FLAGS.max_seq_length)
+
+    if FLAGS.do_train:
+        path = write_features("train", examples["train"], task, tokenizer)
+        step = train(
+            model,
+            OBJECTIVE,
+            optimizer,
+            strategy,
+            train_batches([path], spec, FLAGS.train_batch_size, FLAGS.seed, step),
+            state,
+            Progress(FLAGS.output_dir, num_train_steps, FLAGS.train_batch_size),
+            num_train_steps=num_train_steps,
+            seed=FLAGS.seed,
+            save_checkpoints_steps=FLAGS.save_checkpoints_steps,
+            iterations_per_loop=FLAGS.iterations_per_loop,
+            gradient_accumulation_steps=FLAGS.gradient_accumulation_steps,
+        )
+    if FLAGS.do_eval:
+        path = write_features("eval", examples["dev"], task, tokenizer, FLAGS.eval_batch_size)
+        batches = eval_batches([path], spec, FLAGS.eval_batch_size)
+        scores = list(predict(model, example_scores, batches, strategy))
+        write_eval_results(FLAGS.output_dir, evaluation_metrics(scores), step)
+    if FLAGS.do_predict:
+        size = FLAGS.predict_batch_size
+        path = write_features("predict", examples["test"], task, tokenizer, size)
+        write_test_results(
+            predict(model, example_scores, eval_batches([path], spec, size), strategy)
+        )
+
+
+if __name__ == "__main__":
+    define_flags()
+    flags.mark_flags_as_required(
+        ["data_dir", "task_name", "vocab_file", "bert_config_file", "output_dir"]
+    )
+    app.run(main)
