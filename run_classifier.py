@@ -10,6 +10,7 @@ from training import app  # isort: skip  (first: it silences TensorFlow's start-
 
 import os
 
+import tensorflow as tf
 from absl import flags, logging
 
 from finetuning.features import encode_examples, feature_spec, pad_to_multiple, write_records
@@ -120,8 +121,10 @@ def main() -> None:
         )
     step = load_weights(state, FLAGS.init_checkpoint, model, optimizer if FLAGS.do_train else None)
     spec = feature_spec(FLAGS.max_seq_length)
+    tf.io.gfile.makedirs(FLAGS.output_dir)
 
     if FLAGS.do_train:
+        state.claim()
         path = write_features("train", examples["train"], task, tokenizer)
         step = train(
             model,
