@@ -38,8 +38,8 @@ class Table(NamedTuple):
     @property
     def num_columns(self) -> int:
         """The least number of columns that a row must have; a label in the last one comes after the texts."""
-        last_text = max(self.text_a, self.text_b or 0)
-        return max(last_text + 1, last_text + 2 if self.label == -1 else (self.label or 0) + 1)
+        texts_end = max(self.text_a, self.text_b or 0) + 1
+        return texts_end + 1 if self.label == -1 else max(texts_end, (self.label or 0) + 1)
 
 
 class Task(NamedTuple):
@@ -50,7 +50,6 @@ class Task(NamedTuple):
     tables: Mapping[str, Table]  # of "train", "dev" and "test"
 
 
-ACCEPTABILITY = ("0", "1")
 ENTAILMENT = ("contradiction", "entailment", "neutral")
 
 COLA = Table("", text_a=3, label=1, has_header=False)
@@ -62,7 +61,7 @@ TASKS = {
     for task in (
         Task(
             "cola",
-            ACCEPTABILITY,
+            ("0", "1"),
             {
                 "train": COLA._replace(file="train.tsv", guid="train"),
                 "dev": COLA._replace(file="dev.tsv", guid="dev"),
@@ -179,7 +178,8 @@ def _example(table: Table, labels: tuple[str, ...], index: int, row: list[str]) 
     label = table.synonyms.get(label, label)
     if label not in labels:
         raise ValueError(
-            f"label {label!r} in column {table.label % len(row) + 1} is none of {', '.join(labels)}"
+            f"label {label[:40]!r} in column {table.label % len(row) + 1} is none of "
+            f"{', '.join(labels)}: does the file belong to another task?"
         )
     number = index if table.guid_column is None else row[table.guid_column]
     text_b = None if table.text_b is None else row[table.text_b]
