@@ -60,12 +60,19 @@ def write_bundle(prefix: str, tensors: Mapping[str, object]) -> None:
                 tensors=values,
             )
         except (tf.errors.OpError, IndexError) as error:
-            for left in tf.io.gfile.glob(prefix + ".*.tempstate*"):
-                tf.io.gfile.remove(left)
+            _remove_unfinished(prefix)
             raise OSError(f"{prefix}: cannot write the checkpoint: {_one_line(error)}") from error
     for written in tf.io.gfile.glob(prefix + ".*"):
         sync(written)
     sync(os.path.dirname(prefix) or ".")
+
+
+def _remove_unfinished(prefix: str) -> None:
+    left = tf.io.gfile.glob(prefix + ".*.tempstate*")
+    if not tf.io.gfile.exists(prefix + ".index"):
+        left += tf.io.gfile.glob(prefix + ".data-*-of-*")
+    for path in dict.fromkeys(left):
+        tf.io.gfile.remove(path)
 
 
 def read_state_file(folder: str) -> list[str]:

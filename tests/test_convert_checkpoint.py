@@ -219,6 +219,7 @@ def test_shards_are_read_together(folder, tensors, converted):
     index.write_text(json.dumps({"weight_map": weight_map}))
     for name, value in whole.items():
         np.testing.assert_array_equal(read_again(path)[name], value)
+    save_file(tensors, path.parent / "model.safetensors")
     index.write_text(json.dumps({"weight_map": {"x": "../model.safetensors"}}))
     with pytest.raises(FileNotFoundError, match="not a file of that folder"):
         read_again(path)

@@ -121,6 +121,14 @@ def test_a_step_left_behind_by_going_back_is_written_anew(tmp_path):
     np.testing.assert_array_equal(read_bundle(f"{tmp_path}/model.ckpt-7")[NAME], [8, 8, 8])
 
 
+def test_going_back_never_deletes_what_is_saved_since(tmp_path):
+    save(tmp_path, 3, 11, 13)
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-3"\n')
+    save(tmp_path, 5, 7, keep=2)
+    assert indexed_steps(tmp_path) == [5, 7, 11, 13]
+    assert restored_step(tmp_path) == 7
+
+
 @pytest.mark.parametrize("damage", ["flipped", "short", "absent"])
 def test_a_damaged_newest_checkpoint_is_passed_over_with_the_reason(tmp_path, damage, caplog):
     save(tmp_path, 3, 5, 7)
@@ -167,7 +175,7 @@ def test_a_state_file_of_the_original_is_read_by_the_last_part_of_its_paths(tmp_
     assert restored_step(tmp_path) == 3
 
 
-def test_a_hostile_state_file_neither_reads_nor_deletes_outside_the_directory(tmp_path):
+def test_a_hostile_state_file_neither_reads_nor_deletes_outside_the_directory(tmp_path, caplog):
     run = tmp_path / "run"
     save(run, 3)
     for name in ("victim", "model.ckpt-2"):
@@ -178,6 +186,7 @@ def test_a_hostile_state_file_neither_reads_nor_deletes_outside_the_directory(tm
         'all_model_checkpoint_paths: "../model.ckpt-2"\n'
     )
     assert restored_step(run) == 3
+    assert "names 'victim', which is no model.ckpt-<step>" in caplog.text
     save(run, 5, 7, 11, keep=1)
     assert set(os.listdir(tmp_path)) == victims
     assert indexed_steps(run) == [11]
@@ -273,7 +282,8 @@ def test_an_output_dir_that_is_a_file_is_an_os_error(tmp_path):
         RunState(f"{tmp_path}/file").claim()
 
 
-def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path):
+@pytest.mark.parametrize(("limit", "size"), [(1 << 23, 1 << 23), (100, 11)], ids=["data", "index"])
+def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path, limit, size):
     save(tmp_path, 3)
     code = f"""
         import resource, signal, sys
@@ -281,7 +291,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path):
         from training.run_state import RunState
         run = RunState({str(tmp_path)!r})
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, -1))
         try:
             run.save(7, {{{NAME!r}: np.ones(1 << 16, np.float32)}})
         except OSError as error:
@@ -292,7 +302,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path):
     )
     assert restored_step(tmp_path) == 3
     assert indexed_steps(tmp_path) == [3]
-    assert not [name for name in os.listdir(tmp_path) if "temp" in name]
+    assert not [name for name in os.listdir(tmp_path) if "temp" in name or "-7" in name]
 
 
 # One process imports TensorFlow and forks: each child resumes, reports its step, and saves until it is killed.
