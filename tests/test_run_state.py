@@ -293,13 +293,12 @@ def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path, limit, size):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, -1))
         try:
-            run.save(7, {{{NAME!r}: np.ones(1 << 16, np.float32)}})
+            run.save(7, {{{NAME!r}: np.ones({size}, np.float32)}})
         except OSError as error:
             sys.exit(3 if "cannot write the checkpoint" in str(error) else 4)
     """
-    assert (
-        subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False).returncode == 3
-    )
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False)
+    assert done.returncode == 3
     assert restored_step(tmp_path) == 3
     assert indexed_steps(tmp_path) == [3]
     assert not [name for name in os.listdir(tmp_path) if "temp" in name or "-7" in name]
