@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from benchmarks import original_pretraining_data
 from pretraining.instances import InstanceMaker, create_instances, truncate_pair
 from pretraining.masking import Masker
 
@@ -167,3 +168,38 @@ def test_the_shortest_sequences_still_have_both_spans():
         for instance in create_instances(maker(DOCUMENTS, seed, max_seq_length=5), dupe_factor=1):
             assert instance.b_start == 3
             assert len(instance.input_ids) == 5
+
+
+def pieces(number, rng):
+    """Words of one to four pieces, of the vocabulary below."""
+    return [
+        piece
+        for _ in range(number)
+        for piece in [rng.choice("abcde"), *rng.choices(["##f", "##g"], k=rng.choice([0, 0, 1, 3]))]
+    ]
+
+
+@pytest.mark.parametrize("whole_word", [False, True])
+def test_instances_equal_those_of_the_original_transcribed(whole_word):
+    tokens = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", *"abcde", "##f", "##g"]
+    vocab = {token: index for index, token in enumerate(tokens)}
+    for seed in range(50):
+        rng = random.Random(seed)
+        texts = [[pieces(rng.randint(1, 9), rng) for _ in range(n)] for n in (1, 7, 19)]
+        theirs = original_pretraining_data.create_instances(
+            texts, tokens, 3, whole_word, random.Random(seed), max_seq_length=23, max_predictions=5
+        )
+        documents = [[[vocab[token] for token in line] for line in text] for text in texts]
+        masker = Masker(vocab, 0.15, 5, whole_word, reproduce_original=True)
+        made = create_instances(
+            InstanceMaker(
+                documents, 1, 2, masker, random.Random(seed), 23, reproduce_original=True
+            ),
+            dupe_factor=3,
+        )
+        for ours, (token_list, segments, is_random_next, masked) in zip(made, theirs, strict=True):
+            assert [tokens[token_id] for token_id in ours.input_ids] == token_list
+            assert ours.b_start == segments.index(1)
+            assert ours.is_random_next == is_random_next
+            positions, labels = ours.masked_lm_positions, ours.masked_lm_ids
+            assert [(p, tokens[i]) for p, i in zip(positions, labels, strict=True)] == masked
