@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pathlib
 import random
 
 import pytest
@@ -210,12 +211,29 @@ def test_a_missing_folder_or_file_is_named(tmp_path):
         read_examples(TASKS["cola"], str(tmp_path / "nowhere"), "train")
     with pytest.raises(FileNotFoundError, match="dev.tsv with the dev set of task cola"):
         read_examples(TASKS["cola"], str(tmp_path), "dev")
+    (tmp_path / "test.tsv").mkdir()
+    with pytest.raises(FileNotFoundError, match="test.tsv with the test set of task cola"):
+        read_examples(TASKS["cola"], str(tmp_path), "test")
+
+
+def test_the_reviews_of_the_demo_are_a_sound_and_balanced_task():
+    folder = pathlib.Path(__file__).parent.parent / "examples/reviews"
+    labels = {"test": (folder / "test_labels.txt").read_text().split()}
+    texts = set()
+    for split in TASKS["cola"].tables:
+        examples = read_examples(TASKS["cola"], str(folder), split)
+        classes = labels.get(split) or [example.label for example in examples]
+        assert len(classes) == len(examples)
+        assert classes.count("0") == classes.count("1") == len(examples) / 2
+        assert texts.isdisjoint(example.text_a for example in examples)
+        texts.update(example.text_a for example in examples)
+    assert len(texts) == 968
 
 
 @pytest.mark.parametrize(
     "task, split, content",
     [
-        ("cola", "test", "0\tIt snows.\n1\tSnow.\n"),
+        ("cola", "test", "7\tIt snows.\n9\tSnow.\n"),
         ("mrpc", "train", GOOD_PAIR * 2),
         ("xnli", "train", "a\tb\tcontradictory\na\tb\tneutral\n"),
     ],
