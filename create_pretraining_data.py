@@ -13,6 +13,8 @@ piece at the start of B could belong to the last word of A; a "random" next sent
 same document after ten unlucky draws. Where a corpus meets none of these the records are the same.
 """
 
+from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
+
 import os
 import random
 import time
@@ -30,7 +32,6 @@ from pretraining.instances import (
 from pretraining.masking import Masker
 from pretraining.records import record_writer
 from tokenization import FullTokenizer
-from training import app
 
 FLAGS = flags.FLAGS
 

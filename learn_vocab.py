@@ -3,6 +3,8 @@
 python learn_vocab.py --input_file='corpus/*.txt' --vocab_file=vocab.txt --vocab_size=8000
 """
 
+from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
+
 import time
 from collections.abc import Iterator
 
@@ -11,7 +13,6 @@ from absl import flags
 from tokenization import FullTokenizer
 from tokenization.files import match_files, prepare_output, read_lines, write_text
 from tokenization.learner import learn_vocab
-from training import app
 
 FLAGS = flags.FLAGS
 

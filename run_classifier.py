@@ -15,18 +15,21 @@ from absl import flags, logging
 
 from finetuning.features import encode_examples, feature_spec, pad_to_multiple, write_records
 from finetuning.objective import OBJECTIVE, evaluation_metrics, example_scores
-from finetuning.tasks import find_task, read_examples
+from finetuning.tasks import Example, Task, find_task, read_examples
 from modeling.config import BertConfig
 from modeling.heads import BertClassifier
 from tokenization import FullTokenizer, validate_case_matches_checkpoint
 from training.batches import eval_batches, train_batches
-from training.common_flags import define_training_flags
+from training.common_flags import (
+    define_training_flags,
+    loop_arguments,
+    optimizer_from_flags,
+    strategy_from_flags,
+)
 from training.loop import predict, train
-from training.optimizer import AdamWeightDecay
 from training.progress import Progress
 from training.results import write_eval_results, write_text
 from training.run_state import RunState
-from training.strategy import check_batch_size, create_strategy, set_seed_and_precision
 from training.weights import load_weights
 
 FLAGS = flags.FLAGS
@@ -52,12 +55,19 @@ def define_flags() -> None:
     )
 
 
-def check_flags(config: BertConfig) -> None:
-    """Raises ValueError for what would fail later, or go wrong silently."""
+def read_inputs(config: BertConfig, task: Task) -> tuple[dict[str, list[Example]], FullTokenizer]:
+    """Returns the examples of the wanted splits and the tokenizer, after all checks that need no model."""
     validate_case_matches_checkpoint(FLAGS.do_lower_case, FLAGS.init_checkpoint)
-    if not (FLAGS.do_train or FLAGS.do_eval or FLAGS.do_predict):
-        raise ValueError("nothing to do: give --do_train, --do_eval, --do_predict or several")
     config.check_seq_length(FLAGS.max_seq_length)
+    wanted = {"train": FLAGS.do_train, "dev": FLAGS.do_eval, "test": FLAGS.do_predict}
+    examples = {
+        split: read_examples(task, FLAGS.data_dir, split) for split in wanted if wanted[split]
+    }
+    if not examples:
+        raise ValueError("nothing to do: give --do_train, --do_eval, --do_predict or several")
+    tokenizer = FullTokenizer(FLAGS.vocab_file, FLAGS.do_lower_case)
+    config.check_vocab_size(len(tokenizer.vocab), FLAGS.vocab_file)
+    return examples, tokenizer
 
 
 def write_features(split: str, examples, task, tokenizer, batch_size: int = 1) -> str:
@@ -83,41 +93,25 @@ def write_test_results(batches) -> None:
 def main() -> None:
     """Checks, then trains, evaluates and predicts as the flags ask."""
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
-    check_flags(config)
     task = find_task(FLAGS.task_name)
-    wanted = {"train": FLAGS.do_train, "dev": FLAGS.do_eval, "test": FLAGS.do_predict}
-    examples = {
-        split: read_examples(task, FLAGS.data_dir, split) for split in wanted if wanted[split]
-    }
-    tokenizer = FullTokenizer(FLAGS.vocab_file, FLAGS.do_lower_case)
-    config.check_vocab_size(len(tokenizer.vocab), FLAGS.vocab_file)
+    examples, tokenizer = read_inputs(config, task)
     num_train_steps = int(
         len(examples.get("train", [])) / FLAGS.train_batch_size * FLAGS.num_train_epochs
     )
+    if FLAGS.do_train and not num_train_steps:
+        raise ValueError(
+            f"--train_batch_size={FLAGS.train_batch_size} and --num_train_epochs={FLAGS.num_train_epochs} "
+            f"make no step of {len(examples['train'])} examples"
+        )
 
-    strategy = create_strategy(
-        use_tpu=FLAGS.use_tpu,
-        tpu_name=FLAGS.tpu_name,
-        tpu_zone=FLAGS.tpu_zone,
-        gcp_project=FLAGS.gcp_project,
-        master=FLAGS.master,
-        num_tpu_cores=FLAGS.num_tpu_cores,
-    )
-    check_batch_size(
-        "train_batch_size", FLAGS.train_batch_size, strategy, FLAGS.gradient_accumulation_steps
-    )
-    check_batch_size("eval_batch_size", FLAGS.eval_batch_size, strategy)
-    check_batch_size("predict_batch_size", FLAGS.predict_batch_size, strategy)
+    strategy = strategy_from_flags("eval_batch_size", "predict_batch_size")
     state = RunState(FLAGS.output_dir)
-    set_seed_and_precision(FLAGS.seed, FLAGS.dtype)
     with strategy.scope():
         model = BertClassifier(config, len(task.labels))
-        optimizer = AdamWeightDecay(
+        optimizer = optimizer_from_flags(
             model.trainable_variables,
-            FLAGS.learning_rate,
             num_train_steps,
             int(num_train_steps * FLAGS.warmup_proportion),
-            FLAGS.adam_bias_correction,
         )
     step = load_weights(state, FLAGS.init_checkpoint, model, optimizer if FLAGS.do_train else None)
     spec = feature_spec(FLAGS.max_seq_length)
@@ -135,10 +129,7 @@ def main() -> None:
             state,
             Progress(FLAGS.output_dir, num_train_steps, FLAGS.train_batch_size),
             num_train_steps=num_train_steps,
-            seed=FLAGS.seed,
-            save_checkpoints_steps=FLAGS.save_checkpoints_steps,
-            iterations_per_loop=FLAGS.iterations_per_loop,
-            gradient_accumulation_steps=FLAGS.gradient_accumulation_steps,
+            **loop_arguments(),
         )
     if FLAGS.do_eval:
         path = write_features("eval", examples["dev"], task, tokenizer, FLAGS.eval_batch_size)

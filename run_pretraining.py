@@ -8,6 +8,7 @@
 
 from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
 
+import tensorflow as tf
 from absl import flags
 
 from modeling.config import BertConfig
@@ -16,13 +17,16 @@ from pretraining.documents import expand_patterns
 from pretraining.objective import OBJECTIVE, evaluation_metrics, sequence_scores
 from pretraining.records import check_first_record, feature_spec
 from training.batches import eval_batches, train_batches
-from training.common_flags import define_training_flags
+from training.common_flags import (
+    define_training_flags,
+    loop_arguments,
+    optimizer_from_flags,
+    strategy_from_flags,
+)
 from training.loop import predict, train
-from training.optimizer import AdamWeightDecay
 from training.progress import Progress
 from training.results import write_eval_results
 from training.run_state import RunState
-from training.strategy import check_batch_size, create_strategy, set_seed_and_precision
 from training.weights import load_weights
 
 FLAGS = flags.FLAGS
@@ -51,9 +55,9 @@ def define_flags() -> None:
     )
 
 
-def find_records(patterns: str, config: BertConfig) -> list[str]:
-    """Returns the record files that the globs match, after a look at the first record."""
-    files = expand_patterns(patterns.split(","))
+def find_records(flag: str, config: BertConfig) -> list[str]:
+    """Returns the record files that the flag's globs match, after a look at the first record."""
+    files = expand_patterns(FLAGS[flag].value.split(","), flag=flag)
     check_first_record(
         files, FLAGS.max_seq_length, FLAGS.max_predictions_per_seq, config.vocab_size
     )
@@ -66,38 +70,22 @@ def main() -> None:
         raise ValueError("nothing to do: give --do_train=true, --do_eval=true or both")
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
     config.check_seq_length(FLAGS.max_seq_length)
-    files = find_records(FLAGS.input_file, config)
-    eval_files = find_records(FLAGS.eval_input_file, config) if FLAGS.eval_input_file else files
+    files = find_records("input_file", config)
+    eval_files = find_records("eval_input_file", config) if FLAGS.eval_input_file else files
 
-    strategy = create_strategy(
-        use_tpu=FLAGS.use_tpu,
-        tpu_name=FLAGS.tpu_name,
-        tpu_zone=FLAGS.tpu_zone,
-        gcp_project=FLAGS.gcp_project,
-        master=FLAGS.master,
-        num_tpu_cores=FLAGS.num_tpu_cores,
-    )
-    check_batch_size(
-        "train_batch_size", FLAGS.train_batch_size, strategy, FLAGS.gradient_accumulation_steps
-    )
-    check_batch_size("eval_batch_size", FLAGS.eval_batch_size, strategy)
+    strategy = strategy_from_flags("eval_batch_size")
     state = RunState(FLAGS.output_dir)
-    set_seed_and_precision(FLAGS.seed, FLAGS.dtype)
     with strategy.scope():
         model = BertPretrainer(config)
-        optimizer = AdamWeightDecay(
-            model.trainable_variables,
-            FLAGS.learning_rate,
-            FLAGS.num_train_steps,
-            FLAGS.num_warmup_steps,
-            FLAGS.adam_bias_correction,
+        optimizer = optimizer_from_flags(
+            model.trainable_variables, FLAGS.num_train_steps, FLAGS.num_warmup_steps
         )
+    step = load_weights(state, FLAGS.init_checkpoint, model, optimizer if FLAGS.do_train else None)
     spec = feature_spec(FLAGS.max_seq_length, FLAGS.max_predictions_per_seq)
+    tf.io.gfile.makedirs(FLAGS.output_dir)
 
-    step = load_weights(
-        state, FLAGS.init_checkpoint, model, optimizer if FLAGS.do_train else None
-    )
     if FLAGS.do_train:
+        state.claim()
         step = train(
             model,
             OBJECTIVE,
@@ -107,10 +95,7 @@ def main() -> None:
             state,
             Progress(FLAGS.output_dir, FLAGS.num_train_steps, FLAGS.train_batch_size),
             num_train_steps=FLAGS.num_train_steps,
-            seed=FLAGS.seed,
-            save_checkpoints_steps=FLAGS.save_checkpoints_steps,
-            iterations_per_loop=FLAGS.iterations_per_loop,
-            gradient_accumulation_steps=FLAGS.gradient_accumulation_steps,
+            **loop_arguments(),
         )
     if FLAGS.do_eval:
         batches = eval_batches(eval_files, spec, FLAGS.eval_batch_size, repeat=True)

@@ -5,6 +5,7 @@ python -m benchmarks.tokenizer
 All engines take turns on the same lines; a ratio is that of two runs of the same turn.
 """
 
+import gc
 import importlib.util
 import os
 import statistics
@@ -34,46 +35,48 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    """Runs the engines in turn and prints a table."""
+    """Compares the ids, then times the engines in turn and prints a table."""
     lines = list(read_lines(FLAGS.input_file))
     megabytes = sum(len(line.encode()) + 1 for line in lines) / 1e6
     engines = _engines()
-    seconds, expected = {name: [] for name in engines}, None
+    differing = _lines_that_differ(engines, lines)
+    rates = {name: [] for name in engines}
     for turn in range(FLAGS.repeats):
         for name, prepare in engines.items():
-            run = prepare(lines)
-            start = time.perf_counter()
-            ids = run(lines)
-            seconds[name].append(time.perf_counter() - start)
-            print(
-                f"turn {turn + 1}: {name}: {megabytes / seconds[name][-1]:.2f} MB/s",
-                file=sys.stderr,
-            )
-            expected = expected or ids
-            if turn == 0:
-                print(
-                    f"  {_differing(ids, expected)} lines differ from the original", file=sys.stderr
-                )
-            del ids
+            rates[name].append(megabytes / _seconds(prepare(lines), lines))
+            print(f"turn {turn + 1}: {name}: {rates[name][-1]:.2f} MB/s", file=sys.stderr)
     print(f"{FLAGS.input_file}: {megabytes:.2f} MB, {len(lines)} lines; median (lowest to highest)")
-    for name, measured in seconds.items():
-        rates = [megabytes / s for s in measured]
-        ratios = [o / s for o, s in zip(seconds[ORIGINAL], measured, strict=True)]
-        print(f"{name:30} {_spread(rates)} MB/s   x {_spread(ratios)} of the original")
+    for name in engines:
+        ratios = [rate / base for rate, base in zip(rates[name], rates[ORIGINAL], strict=True)]
+        print(
+            f"{name:30} {_spread(rates[name])} MB/s, {_spread(ratios)} x the original, "
+            f"{differing[name]} lines differ"
+        )
+
+
+def _seconds(run: Callable, lines: list[str]) -> float:
+    gc.collect()
+    start = time.perf_counter()
+    run(lines)
+    return time.perf_counter() - start
 
 
 def _spread(values: list[float]) -> str:
     return f"{statistics.median(values):6.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def _differing(ids, expected) -> int:
-    return sum(a != b for a, b in zip(_as_lists(ids), expected, strict=True))
+def _lines_that_differ(engines: dict[str, Callable], lines: list[str]) -> dict[str, int]:
+    """Runs every engine once, which also warms it up, and counts lines with other ids than the original's."""
+    expected = engines[ORIGINAL](lines)(lines)
+    differing = {}
+    for name, prepare in engines.items():
+        ids = expected if name == ORIGINAL else _as_lists(prepare(lines)(lines))
+        differing[name] = sum(a != b for a, b in zip(ids, expected, strict=True))
+    return differing
 
 
 def _as_lists(ids) -> list[list[int]]:
-    if isinstance(ids[0], list):
-        return ids
-    return [line for batch in ids for line in batch.to_list()]
+    return ids if isinstance(ids[0], list) else [line for batch in ids for line in batch.to_list()]
 
 
 def _engines() -> dict[str, Callable]:

@@ -1,0 +1,1 @@
+"""Tasks as rows of a table, features, the classification objective."""

@@ -33,12 +33,6 @@ def feature_spec(max_seq_length: int) -> dict[str, tf.io.FixedLenFeature]:
     }
 
 
-def parse_record(serialized: tf.Tensor, max_seq_length: int) -> dict[str, tf.Tensor]:
-    """Decodes a record, string [], or a batch of them, string [B], into the features of `feature_spec` as int32."""
-    record = tf.io.parse_example(serialized, feature_spec(max_seq_length))
-    return {name: tf.cast(values, tf.int32) for name, values in record.items()}
-
-
 def encode_examples(
     examples: Sequence[Example],
     labels: Sequence[str],

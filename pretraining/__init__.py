@@ -1,0 +1,1 @@
+"""Documents -> sentence pairs -> masked records; the pre-training objective."""

@@ -1,4 +1,4 @@
-"""What pre-training minimises and how it is measured (Devlin et al. 2019, section 3.1; the original's run_pretraining.py).
+"""What pre-training minimises and how it is measured (Devlin et al. 2019, section 3.1).
 
 Shapes: B batch, S sequence, P predictions per sequence, V vocabulary.
 """

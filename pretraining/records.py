@@ -39,27 +39,6 @@ def feature_spec(
     }
 
 
-def parse_record(
-    serialized: tf.Tensor, max_seq_length: int, max_predictions_per_seq: int
-) -> dict[str, tf.Tensor]:
-    """Decodes records in a graph.
-
-    Args:
-      serialized: string [] or [B]. One record or a batch of them.
-      max_seq_length: S.
-      max_predictions_per_seq: P.
-
-    Returns:
-      The features of `feature_spec`, with a leading [B] if given; int64 becomes int32.
-    """
-    spec = feature_spec(max_seq_length, max_predictions_per_seq)
-    record = tf.io.parse_example(serialized, spec)
-    return {
-        name: tf.cast(value, tf.int32) if value.dtype == tf.int64 else value
-        for name, value in record.items()
-    }
-
-
 def to_example(instance: Instance, spec: Mapping[str, tf.io.FixedLenFeature]) -> tf.train.Example:
     """Encodes an instance, padded with zeros to the lengths of the schema.
 

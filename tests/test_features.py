@@ -13,12 +13,12 @@ from finetuning.features import (
     encode_examples,
     feature_spec,
     pad_to_multiple,
-    parse_record,
     truncated_lengths,
     write_records,
 )
 from finetuning.tasks import TASKS, Example, read_examples
 from tokenization import FullTokenizer
+from training.batches import parse_records
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "c", "d", "##x"]
 CLS, SEP, A, B, C, D, X = 2, 3, 4, 5, 6, 7, 8
@@ -141,12 +141,12 @@ def test_records_are_read_as_they_were_written(tmp_path):
     records = [*tf.data.TFRecordDataset(path)]
     assert len(records) == 6
     for row, record in enumerate(records):
-        parsed = parse_record(record, 7)
+        parsed = parse_records(record, feature_spec(7))
         assert set(parsed) == set(features)
         for name, values in parsed.items():
             assert values.dtype == tf.int32
             np.testing.assert_array_equal(values, features[name][row])
-    batch = parse_record(tf.stack(records), 7)
+    batch = parse_records(tf.stack(records), feature_spec(7))
     for name, values in features.items():
         np.testing.assert_array_equal(batch[name], values)
 

@@ -42,36 +42,33 @@ def test_empty_batch_has_no_rows():
 
 
 def golden_batches(shared):
-    """Yields the recorded cases that share a vocabulary and a casing; a text with lone surrogates is no UTF-8."""
+    """Yields vocabulary, casing and the recorded cases that share them: (id, text, tokens)."""
     cases = json.loads((shared / "golden/tokenization_cases.json").read_text())
     batches = {}
     for case in cases:
-        key = (json.dumps(case.get("vocab")), case["do_lower_case"])
         text = bytes.fromhex(case["bytes_hex"]) if "bytes_hex" in case else case["text"]
-        surrogate = isinstance(text, str) and any("\ud800" <= char <= "\udfff" for char in text)
-        batches.setdefault(key, []).append((case["id"], text, case["tokens"], surrogate))
-    for (vocab, do_lower_case), rows in batches.items():
-        yield json.loads(vocab), do_lower_case, rows
+        key = (tuple(case.get("vocab", [])), case["do_lower_case"])
+        batches.setdefault(key, []).append((case["id"], text, case["tokens"]))
+    for (tokens, do_lower_case), rows in batches.items():
+        vocab = {token: index for index, token in enumerate(tokens)}
+        yield vocab or str(shared / "data/vocab/uncased_vocab.txt"), do_lower_case, rows
 
 
 def test_recorded_cases_of_the_original_give_its_tokens(shared):
-    seen = surrogates = 0
-    for tokens, do_lower_case, rows in golden_batches(shared):
-        vocab = str(shared / "data/vocab/uncased_vocab.txt")
-        if tokens is not None:
-            vocab = {token: index for index, token in enumerate(tokens)}
+    """But for two of the 59: a lone surrogate is no UTF-8, and a [UNK] that is not in the vocabulary has no id."""
+    right, refused = 0, []
+    for vocab, do_lower_case, rows in golden_batches(shared):
         tokenizer = GraphTokenizer(vocab, do_lower_case)
-        names = FullTokenizer.from_vocab(tokenizer.vocab).inv_vocab
-        for case, text, expected, surrogate in rows:
-            if surrogate:
-                with pytest.raises(ValueError):
-                    tokenizer.tokenize([text])
-                surrogates += 1
+        names = {index: token for token, index in tokenizer.vocab.items()}
+        for case, text, expected in rows:
+            try:
+                (ids,) = tokenizer.tokenize([text]).to_list()
+            except (ValueError, tf.errors.UnknownError):
+                refused.append(case)
                 continue
-            (ids,) = tokenizer.tokenize([text]).to_list()
             assert [names[index] for index in ids] == expected, case
-            seen += 1
-    assert seen + surrogates == 59 and surrogates <= 2
+            right += 1
+    assert (right, refused) == (57, ["case-035", "case-057"])
 
 
 @pytest.mark.parametrize("do_lower_case", [True, False])
@@ -123,7 +120,9 @@ def test_words_beyond_200_characters_are_unknown(do_lower_case):
     texts = []
     for letter in ["a", "é", "e\u0301", "한", "σ", "\U0001f600"]:
         for size in (66, 67, 100, 199, 200, 201, 400, 801):
-            texts += [letter * size, f"a {letter * size}.{letter * size}推{letter} a", size * "a ."]
+            word = letter * size
+            texts += [word, f"{word} a", f"{word}\u00a0{word}\u2028{word}\t{201 * letter}\u3000a"]
+            texts += [f"a {word}.{word}推{letter} a", size * "a ."]
     pieces = ["[UNK]", *"aeéσ.推\U0001f600ᄒ한\u0301", *"ᅡᆫaeéσ\U0001f600한\u0301"]
     vocab = {("##" if i > 11 else "") + piece: i for i, piece in enumerate(pieces)}
     assert len(vocab) == len(pieces)

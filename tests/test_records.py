@@ -7,10 +7,10 @@ from pretraining.instances import Instance
 from pretraining.records import (
     check_first_record,
     feature_spec,
-    parse_record,
     record_writer,
     to_example,
 )
+from training.batches import parse_records
 
 # [CLS] 7 8 [SEP] 9 [SEP] with 8 and 9 chosen, 9 left as it is.
 INSTANCE = Instance([2, 7, 4, 3, 9, 3], 4, True, [2, 4], [8, 9])
@@ -41,12 +41,12 @@ def lengths(paths):
 
 
 def test_a_record_holds_the_instance_padded_with_zeros():
-    record = parse_record(tf.constant(serialized()), 7, 3)
+    record = parse_records(tf.constant(serialized()), feature_spec(7, 3))
     assert {name: values.numpy().tolist() for name, values in record.items()} == EXPECTED
 
 
 def test_records_are_parsed_in_32_bits_one_by_one_or_in_batches():
-    batch = parse_record(tf.constant([serialized()] * 2), 7, 3)
+    batch = parse_records(tf.constant([serialized()] * 2), feature_spec(7, 3))
     for name, values in batch.items():
         assert values.dtype == (tf.float32 if name == "masked_lm_weights" else tf.int32)
         assert values.numpy().tolist() == [EXPECTED[name]] * 2
@@ -54,7 +54,7 @@ def test_records_are_parsed_in_32_bits_one_by_one_or_in_batches():
 
 def test_a_true_next_has_the_label_0():
     example = to_example(INSTANCE._replace(is_random_next=False), feature_spec(7, 3))
-    record = parse_record(tf.constant(example.SerializeToString()), 7, 3)
+    record = parse_records(tf.constant(example.SerializeToString()), feature_spec(7, 3))
     assert record["next_sentence_labels"].numpy().tolist() == [0]
 
 
@@ -65,7 +65,7 @@ def test_records_go_to_the_files_in_turn(tmp_path):
             put(INSTANCE._replace(masked_lm_ids=[number, number]))
     found = [
         [
-            int(parse_record(record, 7, 3)["masked_lm_ids"][0])
+            int(parse_records(record, feature_spec(7, 3))["masked_lm_ids"][0])
             for record in tf.data.TFRecordDataset(path)
         ]
         for path in paths

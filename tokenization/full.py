@@ -90,9 +90,9 @@ class FullTokenizer:
 
     def _split_chunk(self, chunk: str) -> tuple[str, ...]:
         pieces = self.wordpiece_tokenizer.pieces
-        return tuple(
-            chain.from_iterable([pieces[w] for w in self.basic_tokenizer.split_chunk(chunk)])
-        )
+        words = self.basic_tokenizer.split_chunk(chunk)
+        return tuple([piece for word in words for piece in pieces[word]])
 
     def _encode_chunk(self, chunk: str) -> tuple[int, ...]:
-        return tuple([self.vocab[piece] for piece in self._split_chunk(chunk)])
+        vocab = self.vocab
+        return tuple([vocab[piece] for piece in self._split_chunk(chunk)])

@@ -205,7 +205,7 @@ def _lowered_otherwise(chars: list[str]) -> list[str]:
 def _why_not(vocab: dict[str, int], do_lower_case: bool) -> str | None:
     """Returns why FastWordpieceTokenizer would not give the ids of `FullTokenizer`, or None: it would."""
     if _UNKNOWN not in vocab:
-        return f"there is no {_UNKNOWN}"
+        return f"there is no {_UNKNOWN}; a word that needs it will be an error"
     if sorted(vocab.values()) != list(range(len(vocab))):
         return "ids are missing or not unique, because of duplicate tokens"
     for piece, index in vocab.items():

@@ -44,6 +44,14 @@ if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1") != "0":
         tf.config.list_physical_devices()
 
 
+class _Formatter(standard_logging.Formatter):
+    """Time and message; what is more than information says its level."""
+
+    def format(self, record):
+        level = f"{record.levelname.lower()}: " if record.levelno > standard_logging.INFO else ""
+        return f"{self.formatTime(record, '%H:%M:%S')} {level}{record.getMessage()}"
+
+
 def run(main) -> None:
     """Parses the command line, calls `main()` and exits.
 
@@ -54,9 +62,7 @@ def run(main) -> None:
     """
     flags.DEFINE_bool("debug", False, "Show the traceback of an error instead of one line.")
     logging.use_absl_handler()
-    logging.get_absl_handler().setFormatter(
-        standard_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
-    )
+    logging.get_absl_handler().setFormatter(_Formatter())
     app.run(lambda argv: _call(main), flags_parser=_parse)
 
 

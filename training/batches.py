@@ -84,13 +84,19 @@ def eval_batches(
 
 
 def _parsed_batches(records, feature_spec, batch_size):
-    def parse(serialized):
-        features = tf.io.parse_example(serialized, feature_spec)
-        # TPUs compute in 32 bits.
-        return {
-            name: tf.cast(values, tf.int32) if values.dtype == tf.int64 else values
-            for name, values in features.items()
-        }
-
     batches = records.batch(batch_size, drop_remainder=True)
-    return batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    parsed = batches.map(
+        lambda serialized: parse_records(serialized, feature_spec),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    return parsed.prefetch(tf.data.AUTOTUNE)
+
+
+def parse_records(serialized: tf.Tensor, feature_spec: dict) -> dict[str, tf.Tensor]:
+    """Returns the features of one serialized `tf.train.Example`, or of [B] of them, as float32 and int32."""
+    features = tf.io.parse_example(serialized, feature_spec)
+    # TPUs compute in 32 bits.
+    return {
+        name: tf.cast(values, tf.int32) if values.dtype == tf.int64 else values
+        for name, values in features.items()
+    }

@@ -1,6 +1,13 @@
-"""Flags that the run_* scripts share; names and defaults of the original, then what it did not have."""
+"""Flags that the run_* scripts share, and what is made of them; names and defaults of the original."""
 
+import keras
+import tensorflow as tf
 from absl import flags
+
+from training.optimizer import AdamWeightDecay
+from training.strategy import check_batch_size, create_strategy, set_seed_and_precision
+
+FLAGS = flags.FLAGS
 
 
 def define_training_flags(max_seq_length: int) -> None:
@@ -73,3 +80,49 @@ def _define_tpu_flags() -> None:
         None,
         "TPU cores that the run expects; it stops if the TPU has another number.",
     )
+
+
+def strategy_from_flags(*eval_batch_flags: str) -> tf.distribute.Strategy:
+    """Returns the strategy, after a check that batches divide evenly; fixes seed and precision of what is made next.
+
+    Args:
+      eval_batch_flags: names of the flags with other batch sizes than that of training.
+    """
+    strategy = create_strategy(
+        use_tpu=FLAGS.use_tpu,
+        tpu_name=FLAGS.tpu_name,
+        tpu_zone=FLAGS.tpu_zone,
+        gcp_project=FLAGS.gcp_project,
+        master=FLAGS.master,
+        num_tpu_cores=FLAGS.num_tpu_cores,
+    )
+    micro_batches = FLAGS.gradient_accumulation_steps
+    check_batch_size("train_batch_size", FLAGS.train_batch_size, strategy, micro_batches)
+    for name in eval_batch_flags:
+        check_batch_size(name, FLAGS[name].value, strategy)
+    set_seed_and_precision(FLAGS.seed, FLAGS.dtype)
+    return strategy
+
+
+def optimizer_from_flags(
+    variables: list[keras.Variable], num_train_steps: int, num_warmup_steps: int
+) -> AdamWeightDecay:
+    """Returns the optimizer of the variables; call it in the strategy's scope."""
+    return AdamWeightDecay(
+        variables,
+        FLAGS.learning_rate,
+        num_train_steps,
+        num_warmup_steps,
+        FLAGS.adam_bias_correction,
+    )
+
+
+def loop_arguments() -> dict[str, int]:
+    """Returns the arguments of `training.loop.train` that are flags."""
+    names = (
+        "seed",
+        "save_checkpoints_steps",
+        "iterations_per_loop",
+        "gradient_accumulation_steps",
+    )
+    return {name: FLAGS[name].value for name in names}
