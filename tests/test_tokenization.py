@@ -326,9 +326,9 @@ def test_a_word_of_a_megabyte_does_not_hang(unit):
     tokenizer = FullTokenizer.from_vocab(small_vocab())
     for size in (311, 1_000_000):
         text = "1" + unit * (size // len(unit.encode()))
-        start = time.monotonic()
+        start = time.process_time()
         found = tokenizer.tokenize(text), tokenizer.tokenize_with_offsets(text)[0]
-        assert time.monotonic() - start < 30
+        assert time.process_time() - start < 30
         assert found[0] == found[1]
         if size == 311:
             assert found[0] == original_tokenizer.tokenize(text, tokenizer.vocab)

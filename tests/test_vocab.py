@@ -81,8 +81,8 @@ def test_a_sound_vocabulary_gives_no_warning(tmp_path, caplog):
 
 
 def test_invalid_utf8_names_file_and_byte(tmp_path):
-    with pytest.raises(ValueError, match=r"vocab\.txt is not UTF-8: byte 0xff at byte offset 7 "):
-        load(tmp_path, b"a\r\nbc\r\n\xff\n")
+    with pytest.raises(ValueError, match=r"vocab\.txt is not UTF-8: byte 0xff at byte offset 6 "):
+        load(tmp_path, b"a\r\nb\rc\xff\n")
 
 
 def test_empty_and_missing_files_are_named(tmp_path):

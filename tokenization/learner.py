@@ -96,15 +96,13 @@ def _log_unused(words, usable, alphabet) -> None:
 
 
 def _merge(pairs: "_Pairs", vocab: list[str], vocab_size: int, min_frequency: int) -> list[str]:
-    known = set(vocab)
+    # No piece is made twice: what happens inside a stretch of a word, as long as nothing merges across its ends,
+    # depends on the stretch alone, so that a piece is always put together the same way.
     while len(vocab) < vocab_size:
         pair = pairs.pop_most_frequent(min_frequency)
         if pair is None:
             break
-        piece = pairs.merge(pair)
-        if piece not in known:  # "ab"+"##c" and "a"+"##bc" make the same piece
-            known.add(piece)
-            vocab.append(piece)
+        vocab.append(pairs.merge(pair))
     return vocab
 
 
@@ -118,9 +116,8 @@ class _Pairs:
     """
 
     def __init__(self, words: dict[str, int]):
-        ordered = sorted(words)
-        self._counts_of_words = [words[word] for word in ordered]
-        self._words = [[word[0], *(f"##{char}" for char in word[1:])] for word in ordered]
+        self._counts_of_words = list(words.values())
+        self._words = [[word[0], *(f"##{char}" for char in word[1:])] for word in words]
         self._counts = Counter()
         self._places = defaultdict(set)  # pair -> indices of words that hold it, or once did
         for index, word in enumerate(self._words):
