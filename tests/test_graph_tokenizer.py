@@ -80,7 +80,7 @@ def test_real_text_gives_the_originals_ids(shared, do_lower_case):
 
 ALPHABET = (
     "aabbcdAB  \t.,$^#[]é\u0301\u0323ÉßΣσςİIıが한推丽\u200b\u00ad\x0b\0\ufffd\u00a0\u2028ﬁ½²€'·\u02b0\u0345"
-    "\U0001d165\U00016ff0\U0001f600\U0002b820\U0002ceb0\ue000\u2c2f\U000113d4\u0378"
+    "\U0001d165\U00016ff0\U0001f600\U0002b820\U0002ceb0\ue000\u2c2f\U000113d4\u0378\U0010fffd"
 )
 
 
@@ -193,6 +193,7 @@ def test_survives_export_and_loading(tmp_path):
         ("[UNK] a ##" + 257 * "b", "token 2 is longer than 256 bytes: '##bbbb"),
         ("[UNK] a b\x11", "token 2 holds a blank, a surrogate, U+0000 or U+0011: 'b\\x11'"),
         ("[UNK] a\u00a0b a b", "token 1 holds a blank"),
+        ("[UNK]", "tensorflow_text refuses it: No valid vocab tokens"),
         ("[UNK] a \u2c5f", "differ on U+2C2F"),
     ],
 )

@@ -57,12 +57,15 @@ class GraphTokenizer:
         self.vocab = vocab = vocab if isinstance(vocab, dict) else load_vocab(source)
         self._lower = do_lower_case
         self.fallback_reason = _why_not(vocab, do_lower_case)
+        if not self.fallback_reason:
+            self._stand_in = _stand_in(vocab)
+            try:
+                self._wordpiece = _fast_wordpiece(sorted(vocab, key=vocab.__getitem__))
+            except RuntimeError as error:
+                self.fallback_reason = f"tensorflow_text refuses it: {error}"
         if self.fallback_reason:
             _log.warning("%s: tokenizing in Python, slowly: %s", source, self.fallback_reason)
             self._python = FullTokenizer.from_vocab(vocab, do_lower_case)
-        else:
-            self._stand_in = _stand_in(vocab)
-            self._wordpiece = _fast_wordpiece(sorted(vocab, key=vocab.__getitem__))
 
     def tokenize(self, texts) -> tf.RaggedTensor:
         """Cuts texts into pieces.
