@@ -9,19 +9,27 @@ turn, ours by the peer's: above 1 we are faster.
 
 transformers as shipped computes the vocabulary at all positions where training needs the masked ones. The default,
 --peer_variant=masked_only, lifts that handicap; `as_shipped` leaves it (benchmarks/peer_transformers.py).
+
+The machine must be quiet. PyTorch's threads wait for each other after every operation, so that a busy CPU slows the
+peer down many times more than us: the last column is the most CPUs that other programs took while one side ran, and a
+line where it is far from 0 says nothing.
 """
 
 from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
 
 import concurrent.futures
 import dataclasses
+import itertools
 import json
 import multiprocessing
+import os
 import pathlib
+import resource
 import shutil
 import statistics
 import subprocess
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +56,13 @@ class Model(NamedTuple):
     tokens: int  # in a batch
     warmup_steps: int
     timed_steps: int
+
+
+class Measurement(NamedTuple):
+    """What one process measured."""
+
+    rate: float  # sequences/s
+    others: float  # CPUs that other programs took meanwhile
 
 
 MODELS = {
@@ -78,39 +93,50 @@ def main() -> None:
     if not shutil.which(FLAGS.peer_python):
         raise ValueError(f"--peer_python={FLAGS.peer_python} is no program")
     print(f"sequences/s, median of {FLAGS.repeats}; peer: transformers, {FLAGS.peer_variant}")
-    print("model length dtype    batch     ours     peer  ratio (lowest to highest)")
-    for name in FLAGS.models:
-        for length in FLAGS.lengths:
-            for dtype in FLAGS.dtypes:
-                ours, peers = rates(name, length, dtype)
-                ratios = [a / b for a, b in zip(ours, peers, strict=True)]
-                print(
-                    f"{name:5} {length:6} {dtype:8} {MODELS[name].tokens // length:5} "
-                    f"{statistics.median(ours):8.2f} {statistics.median(peers):8.2f} "
-                    f"{statistics.median(ratios):6.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
-                    flush=True,
-                )
+    print("model length dtype    batch     ours     peer  ratio (low to high)    others' CPUs")
+    for name, length, dtype in itertools.product(FLAGS.models, FLAGS.lengths, FLAGS.dtypes):
+        case = make_case(MODELS[name], length, dtype)
+        turns = [(measure(our_run, case), measure(peer_run, case)) for _ in range(FLAGS.repeats)]
+        ours, peers = ([run.rate for run in side] for side in zip(*turns, strict=True))
+        ratios = [a / b for a, b in zip(ours, peers, strict=True)]
+        spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
+        others = max(run.others for turn in turns for run in turn)
+        print(
+            f"{name:5} {length:6} {dtype:8} {len(case['batch']['input_ids']):5} "
+            f"{statistics.median(ours):8.2f} {statistics.median(peers):8.2f} "
+            f"{statistics.median(ratios):6.2f} {spread:18} {others:7.2f}",
+            flush=True,
+        )
 
 
-def rates(name: str, length: int, dtype: str) -> tuple[list[float], list[float]]:
-    """Returns the sequences/s of ours and of the peer, one of each for every turn."""
-    model = MODELS[name]
-    case = make_case(model, length, dtype)
-    results = ([], [])
-    for turn in range(FLAGS.repeats):
-        for side, run, rates_of_side in zip(
-            ("ours", "peer"), (our_run, peer_run), results, strict=True
-        ):
-            seconds = statistics.median(run(case)[model.warmup_steps :])
-            rates_of_side.append(model.tokens // length / seconds)
-            logging.info(
-                "turn %d: %s %d %s, %s: %.3f s a step", turn + 1, name, length, dtype, side, seconds
-            )
-    return results
+def measure(run: Callable[[dict], list[float]], case: dict) -> Measurement:
+    """Runs one side once, in a process of its own."""
+    start, busy, own = time.perf_counter(), busy_seconds(), children_seconds()
+    seconds = statistics.median(run(case)[case["warmup_steps"] :])
+    others = (busy_seconds() - busy) - (children_seconds() - own)
+    result = Measurement(
+        len(case["batch"]["input_ids"]) / seconds, others / (time.perf_counter() - start)
+    )
+    logging.info("%s: %.3f s a step, others took %.2f CPUs", run.__name__, seconds, result.others)
+    return result
+
+
+def busy_seconds() -> float:
+    """Returns the processor time that this machine has spent on anything, what its host took from it included."""
+    with open("/proc/stat") as file:
+        user, nice, system, _idle, _iowait, irq, softirq, steal = file.readline().split()[1:9]
+    ticks = sum(map(int, (user, nice, system, irq, softirq, steal)))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def children_seconds() -> float:
+    """Returns the processor time of the worker processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def make_case(model: Model, length: int, dtype: str) -> dict:
-    """Returns all that a worker needs to know, ready for JSON; the batch is random, of `length` real tokens a sequence."""
+    """Returns what a worker needs to know, ready for JSON; its batch is random tokens, without padding."""
     if model.config_file:
         config = BertConfig.from_json_file(str(ROOT / model.config_file))
     else:
@@ -131,6 +157,7 @@ def make_case(model: Model, length: int, dtype: str) -> dict:
         "config": dataclasses.asdict(config),
         "batch": {key: values.tolist() for key, values in batch.items()},
         "dtype": dtype,
+        "warmup_steps": model.warmup_steps,
         "steps": model.warmup_steps + model.timed_steps,
         "peer_variant": FLAGS.peer_variant,
     }
