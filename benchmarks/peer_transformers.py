@@ -6,8 +6,8 @@ Runs under an interpreter of its own, which has torch, transformers and numpy bu
 Two variants. `as_shipped` is BertForPreTraining as it comes: it computes the vocabulary at all positions and ignores
 most of the logits. `masked_only` takes the same modules but lets only the masked positions through the vocabulary head,
 as this project does. Where PyTorch has a choice both take the faster one: fused AdamW, the attention that transformers
-selects by itself, and what "gelu" means to transformers, the erf form (we compute the tanh form, which costs PyTorch two
-to four times as much).
+selects by itself, and the erf form of GELU, which is what transformers means by "gelu" (ours is the tanh form, which
+costs PyTorch two to four times as much).
 """
 
 import json
