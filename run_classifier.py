@@ -19,6 +19,7 @@ from finetuning.tasks import Example, Task, find_task, read_examples
 from modeling.config import BertConfig
 from modeling.heads import BertClassifier
 from tokenization import FullTokenizer, validate_case_matches_checkpoint
+from tokenization.files import write_text
 from training.batches import eval_batches, train_batches
 from training.common_flags import (
     define_training_flags,
@@ -28,7 +29,7 @@ from training.common_flags import (
 )
 from training.loop import predict, train
 from training.progress import Progress
-from training.results import write_eval_results, write_text
+from training.results import write_eval_results
 from training.run_state import RunState
 from training.weights import load_weights
 

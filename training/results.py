@@ -1,21 +1,12 @@
 """The files a run leaves for people: `eval_results.txt` in the original's format."""
 
 import os
-import uuid
 from collections.abc import Mapping
 
-import tensorflow as tf
 from absl import logging
 
+from tokenization.files import write_text
 from training.progress import EventWriter
-
-
-def write_text(path: str, text: str) -> None:
-    """Writes a file under a temporary name, then renames it, so that it is never seen half written."""
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    with tf.io.gfile.GFile(temporary, "w") as file:
-        file.write(text)
-    tf.io.gfile.rename(temporary, path, overwrite=True)
 
 
 def write_eval_results(output_dir: str, results: Mapping[str, object], step: int) -> None:
