@@ -1,4 +1,4 @@
-"""Fine-tunes BERT for classification of sentences and sentence pairs (Devlin et al. 2019, section 4.1).
+r"""Fine-tunes BERT for classification of sentences and sentence pairs (Devlin et al. 2019, section 4.1).
 
     python run_classifier.py --task_name=MRPC --do_train=true --do_eval=true --data_dir=$GLUE_DIR/MRPC \
       --vocab_file=$BERT_BASE_DIR/vocab.txt --bert_config_file=$BERT_BASE_DIR/bert_config.json \
@@ -48,8 +48,8 @@ def define_flags() -> None:
     flags.DEFINE_alias("do_lower", "do_lower_case")
     flags.DEFINE_bool("do_eval", False, "Evaluate on the dev set; writes eval_results.txt.")
     flags.DEFINE_bool("do_predict", False, "Predict the test set; writes test_results.tsv.")
-    flags.DEFINE_integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
-    flags.DEFINE_integer("predict_batch_size", 8, "Examples in a batch of prediction.")
+    flags.DEFINE_integer("eval_batch_size", 8, "Examples in a batch of evaluation.", 1)
+    flags.DEFINE_integer("predict_batch_size", 8, "Examples in a batch of prediction.", 1)
     flags.DEFINE_float("num_train_epochs", 3.0, "Passes over the training set.", 0.0)
     flags.DEFINE_float(
         "warmup_proportion", 0.1, "Share of the steps with linear warm-up.", 0.0, 1.0
@@ -121,12 +121,15 @@ def main() -> None:
     if FLAGS.do_train:
         state.claim()
         path = write_features("train", examples["train"], task, tokenizer)
+        batches = train_batches(
+            [path], spec, FLAGS.train_batch_size, FLAGS.seed, step, len(examples["train"])
+        )
         step = train(
             model,
             OBJECTIVE,
             optimizer,
             strategy,
-            train_batches([path], spec, FLAGS.train_batch_size, FLAGS.seed, step),
+            batches,
             state,
             Progress(FLAGS.output_dir, num_train_steps, FLAGS.train_batch_size),
             num_train_steps=num_train_steps,

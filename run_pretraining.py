@@ -1,4 +1,4 @@
-"""Pre-trains BERT: masked language model and next sentence prediction (Devlin et al. 2019, section 3.1).
+r"""Pre-trains BERT: masked language model and next sentence prediction (Devlin et al. 2019, section 3.1).
 
     python run_pretraining.py --input_file=/tmp/tf_examples.tfrecord --output_dir=/tmp/pretraining_output \
       --do_train=True --do_eval=True --bert_config_file=$BERT_BASE_DIR/bert_config.json \
@@ -45,7 +45,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("max_predictions_per_seq", 20, "Masked tokens that a record has room for.")
     flags.DEFINE_bool("do_eval", False, "Evaluate and write eval_results.txt.")
-    flags.DEFINE_integer("eval_batch_size", 8, "Sequences in a batch of evaluation.")
+    flags.DEFINE_integer("eval_batch_size", 8, "Sequences in a batch of evaluation.", 1)
     flags.DEFINE_integer(
         "num_train_steps", 100000, "Updates in all, with those before a resume.", 1
     )

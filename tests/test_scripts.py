@@ -1,5 +1,6 @@
 """The scripts as a user runs them: what they write, and what they say to bad input."""
 
+import ast
 import json
 import pathlib
 import subprocess
@@ -187,6 +188,7 @@ BAD_INPUT = {
     "misspelt flag": (dict(do_trian="true"), None, "Did you mean: do_train"),
     "unknown task": (dict(task_name="QQP"), None, "cola, mnli, mrpc, xnli"),
     "nothing to do": (dict(do_train="false"), None, "--do_predict"),
+    "nothing to evaluate": (dict(do_train="false", do_eval="true"), None, "no --init_checkpoint"),
     "long sequences": (dict(max_seq_length=31), None, "max_position_embeddings"),
     "batch of no size": (dict(train_batch_size=0), None, "--train_batch_size=0"),
     "large vocabulary": (
@@ -264,7 +266,8 @@ def test_records_of_a_larger_vocabulary_are_explained(files):
 )
 def test_help_lists_the_flags(script):
     _, stdout, _ = run(script, "--help")
-    assert "--" in stdout and (ROOT / script).read_text().split("\n")[0].strip('"') in stdout
+    title = ast.get_docstring(ast.parse((ROOT / script).read_text())).splitlines()[0]
+    assert title in stdout and "--[no]debug" in stdout
 
 
 def test_two_scripts_can_be_imported_in_one_process():

@@ -6,7 +6,6 @@ import struct
 
 import tensorflow as tf
 
-# Records that the shuffle holds at a time; up to so many an epoch is shuffled uniformly.
 SHUFFLE_BUFFER = 2**16
 LENGTH_BYTES, FRAME_BYTES = 8, 16
 
@@ -44,7 +43,12 @@ def _count_remote(file: str) -> int:
 
 
 def train_batches(
-    files: list[str], feature_spec: dict, batch_size: int, seed: int, first_step: int = 0
+    files: list[str],
+    feature_spec: dict,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
+    shuffle_buffer: int = SHUFFLE_BUFFER,
 ) -> tf.data.Dataset:
     """Returns endless batches, starting where a run that made `first_step` updates left off.
 
@@ -57,6 +61,8 @@ def train_batches(
       batch_size: records in the global batch.
       seed: of the order.
       first_step: updates already made; their records are skipped.
+      shuffle_buffer: records that the shuffle holds at a time; up to so many an epoch is shuffled uniformly. More
+        are shuffled within the window that it makes over the files, which are shuffled too.
     """
     position = first_step * batch_size
     first_epoch, skipped = divmod(position, count_records(files))
@@ -68,7 +74,7 @@ def train_batches(
             tf.data.TFRecordDataset, cycle_length=min(4, len(files))
         )
         buffer_seed = tf.random.stateless_uniform([], key, minval=None, maxval=None, dtype=tf.int64)
-        return records.shuffle(SHUFFLE_BUFFER, buffer_seed, reshuffle_each_iteration=False)
+        return records.shuffle(shuffle_buffer, buffer_seed, reshuffle_each_iteration=False)
 
     epochs = tf.data.Dataset.counter(start=first_epoch)
     records = epochs.flat_map(epoch_records).skip(skipped)

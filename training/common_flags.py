@@ -29,7 +29,7 @@ def define_training_flags(max_seq_length: int) -> None:
         "max_seq_length", max_seq_length, "Length of an input in WordPieces, padding included."
     )
     flags.DEFINE_bool("do_train", False, "Train the model.")
-    flags.DEFINE_integer("train_batch_size", 32, "Sequences in one update, over all devices.")
+    flags.DEFINE_integer("train_batch_size", 32, "Sequences in one update, over all devices.", 1)
     flags.DEFINE_float("learning_rate", 5e-5, "Peak learning rate of Adam.", 0.0)
     flags.DEFINE_integer("save_checkpoints_steps", 1000, "Steps between checkpoints.", 1)
     flags.DEFINE_integer(

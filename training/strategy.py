@@ -45,12 +45,17 @@ def create_strategy(
 def _tpu_strategy(tpu_name, tpu_zone, gcp_project, master, num_tpu_cores):
     if tpu_name and master:
         raise ValueError(f"--tpu_name={tpu_name} and --master={master}: give one of them")
-    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
-        tpu=tpu_name or master or "local", zone=tpu_zone, project=gcp_project
-    )
-    if resolver.master() not in ("", "local"):
-        tf.config.experimental_connect_to_cluster(resolver)
-    tf.tpu.experimental.initialize_tpu_system(resolver)
+    name = tpu_name or master or "local"
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+            tpu=name, zone=tpu_zone, project=gcp_project
+        )
+        if resolver.master() not in ("", "local"):
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"--use_tpu=true: cannot use the TPU {name!r}: {reason}") from error
     strategy = tf.distribute.TPUStrategy(resolver)
     cores = strategy.num_replicas_in_sync
     if num_tpu_cores is not None and num_tpu_cores != cores:

@@ -26,7 +26,8 @@ def load_weights(
     initial checkpoint; 3. the random initial values. What was chosen is said.
 
     Raises:
-      ValueError, FileNotFoundError: if the chosen checkpoint does not fit the model, or cannot be read.
+      ValueError, FileNotFoundError: if the chosen checkpoint does not fit the model or cannot be read, or if there is
+        none and nothing is going to be trained.
     """
     checkpoint = state.latest()
     if checkpoint:
@@ -38,8 +39,12 @@ def load_weights(
     if init_checkpoint:
         report = load_init_checkpoint(init_checkpoint, checkpoint_variables(model))
         logging.info("%s", report.summary())
+        if not optimizer and report.missing:
+            logging.warning("not trained here, %s stay random", ", ".join(report.missing))
+    elif optimizer:
+        logging.info("No checkpoint in %s, no --init_checkpoint: random weights", state.output_dir)
     else:
-        logging.info(
-            "No checkpoint in %s and no --init_checkpoint: random weights", state.output_dir
+        raise ValueError(
+            f"nothing to evaluate: no checkpoint in --output_dir={state.output_dir} and no --init_checkpoint"
         )
     return 0
