@@ -1,6 +1,7 @@
 """The main job on bundled data: vocabulary, pre-training, fine-tuning, prediction. `make demo` runs it."""
 
 import collections
+import json
 import pathlib
 import shlex
 import shutil
@@ -74,6 +75,14 @@ def test_accuracy() -> tuple[float, float]:
     return hits / len(labels), max(collections.Counter(labels).values()) / len(labels)
 
 
+def training_curve() -> str:
+    """Returns the masked LM accuracy of the training batches at about every fifth of the run."""
+    lines = (ROOT / OUTPUT / "pretrained/metrics.jsonl").read_text().splitlines()
+    reports = [json.loads(line) for line in lines]
+    shown = [reports[round(i * (len(reports) - 1) / 5)] for i in range(6)]
+    return ", ".join(f"step {r['step']}: {r['masked_lm_accuracy']:.3f}" for r in shown)
+
+
 def print_table(seconds: dict[str, float]) -> None:
     """Prints what came out, what chance would give, and where the files are."""
     pretrained, reviews = read_results("pretrained"), read_results("reviews")
@@ -112,8 +121,9 @@ def print_table(seconds: dict[str, float]) -> None:
         print(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         )
+    print(f"\nMasked LM accuracy while training: {training_curve()}")
     spent = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
-    print(f"\nTime: {spent}; {sum(seconds.values()):.0f} s in all.")
+    print(f"Time: {spent}; {sum(seconds.values()):.0f} s in all.")
 
 
 def main() -> None:

@@ -64,9 +64,10 @@ class Progress:
 
     def _line(self, step, scalars, seconds_left) -> str:
         left = datetime.timedelta(seconds=round(seconds_left))
+        accuracy = "".join(f"  {n} {v:.3f}" for n, v in scalars.items() if n.endswith("accuracy"))
         return (
             f"step {step}/{self.num_train_steps} ({step / self.num_train_steps:.1%})"
-            f"  loss {scalars['loss']:.4f}  lr {scalars['learning_rate']:.3g}"
+            f"  loss {scalars['loss']:.4f}{accuracy}  lr {scalars['learning_rate']:.3g}"
             f"  {scalars['sequences_per_second']:.1f} sequences/s"
             f"  {scalars['tokens_per_second']:,.0f} tokens/s  {left} left"
         )
