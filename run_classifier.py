@@ -71,6 +71,17 @@ def read_inputs(config: BertConfig, task: Task) -> tuple[dict[str, list[Example]
     return examples, tokenizer
 
 
+def count_train_steps(examples: list[Example]) -> int:
+    """Returns the number of updates, by the original's formula."""
+    steps = int(len(examples) / FLAGS.train_batch_size * FLAGS.num_train_epochs)
+    if not steps:
+        raise ValueError(
+            f"--num_train_epochs={FLAGS.num_train_epochs} with --train_batch_size={FLAGS.train_batch_size} "
+            f"makes no step of {len(examples)} examples"
+        )
+    return steps
+
+
 def write_features(split: str, examples, task, tokenizer, batch_size: int = 1) -> str:
     """Writes `<split>.tf_record` into output_dir, filled up to whole batches, and returns its path."""
     features = encode_examples(examples, task.labels, FLAGS.max_seq_length, tokenizer)
@@ -96,25 +107,15 @@ def main() -> None:
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
     task = find_task(FLAGS.task_name)
     examples, tokenizer = read_inputs(config, task)
-    num_train_steps = int(
-        len(examples.get("train", [])) / FLAGS.train_batch_size * FLAGS.num_train_epochs
-    )
-    if FLAGS.do_train and not num_train_steps:
-        raise ValueError(
-            f"--train_batch_size={FLAGS.train_batch_size} and --num_train_epochs={FLAGS.num_train_epochs} "
-            f"make no step of {len(examples['train'])} examples"
-        )
+    num_train_steps = count_train_steps(examples["train"]) if FLAGS.do_train else 0
+    num_warmup_steps = int(num_train_steps * FLAGS.warmup_proportion)
 
     strategy = strategy_from_flags("eval_batch_size", "predict_batch_size")
     state = RunState(FLAGS.output_dir)
     with strategy.scope():
         model = BertClassifier(config, len(task.labels))
-        optimizer = optimizer_from_flags(
-            model.trainable_variables,
-            num_train_steps,
-            int(num_train_steps * FLAGS.warmup_proportion),
-        )
-    step = load_weights(state, FLAGS.init_checkpoint, model, optimizer if FLAGS.do_train else None)
+        optimizer = optimizer_from_flags(model, num_train_steps, num_warmup_steps)
+    step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
     spec = feature_spec(FLAGS.max_seq_length)
     tf.io.gfile.makedirs(FLAGS.output_dir)
 

@@ -77,10 +77,8 @@ def main() -> None:
     state = RunState(FLAGS.output_dir)
     with strategy.scope():
         model = BertPretrainer(config)
-        optimizer = optimizer_from_flags(
-            model.trainable_variables, FLAGS.num_train_steps, FLAGS.num_warmup_steps
-        )
-    step = load_weights(state, FLAGS.init_checkpoint, model, optimizer if FLAGS.do_train else None)
+        optimizer = optimizer_from_flags(model, FLAGS.num_train_steps, FLAGS.num_warmup_steps)
+    step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
     spec = feature_spec(FLAGS.max_seq_length, FLAGS.max_predictions_per_seq)
     tf.io.gfile.makedirs(FLAGS.output_dir)
 

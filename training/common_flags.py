@@ -105,11 +105,13 @@ def strategy_from_flags(*eval_batch_flags: str) -> tf.distribute.Strategy:
 
 
 def optimizer_from_flags(
-    variables: list[keras.Variable], num_train_steps: int, num_warmup_steps: int
-) -> AdamWeightDecay:
-    """Returns the optimizer of the variables; call it in the strategy's scope."""
+    model: keras.Model, num_train_steps: int, num_warmup_steps: int
+) -> AdamWeightDecay | None:
+    """Returns the optimizer of the model, None without --do_train; call it in the strategy's scope."""
+    if not FLAGS.do_train:
+        return None
     return AdamWeightDecay(
-        variables,
+        model.trainable_variables,
         FLAGS.learning_rate,
         num_train_steps,
         num_warmup_steps,
