@@ -35,7 +35,7 @@ __all__ = [
 
 # What an optimizer or a loop keeps beside the parameters; never taken from an initial checkpoint.
 _TRAINING_STATE = re.compile(
-    r"(^|/)(global_step|(adam|lamb)_[mv]|Adam(_1)?|beta[12]_power|loss_scale|good_steps)$"
+    r"(^|/)(global_step|(adam|lamb)_[mv]|Adam(_1)?|beta[12]_power|loss_scale|(good|skipped)_steps)$"
 )
 
 

@@ -5,8 +5,14 @@ import tensorflow as tf
 from absl import flags
 
 from training.lamb import Lamb, NvidiaLamb
+from training.loss_scale import DynamicLossScale
 from training.optimizer import WEIGHT_DECAY, AdamWeightDecay
-from training.strategy import check_batch_size, create_strategy, set_seed_and_precision
+from training.strategy import (
+    check_batch_size,
+    create_strategy,
+    is_tpu,
+    set_seed_and_precision,
+)
 
 FLAGS = flags.FLAGS
 
@@ -104,8 +110,9 @@ def _define_new_flags() -> None:
     flags.DEFINE_enum(
         "dtype",
         "float32",
-        ["float32", "bfloat16"],
-        "Precision of matrix products; variables, softmax, normalisation and loss stay float32.",
+        ["float32", "bfloat16", "float16"],
+        "Precision of matrix products; variables, softmax, normalisation and loss stay float32. "
+        "float16 is for GPUs that have no bfloat16, and scales the loss dynamically.",
     )
     flags.DEFINE_integer(
         "seed",
@@ -199,6 +206,8 @@ def strategy_from_flags(*eval_batch_flags: str) -> tf.distribute.Strategy:
     check_batch_size("train_batch_size", FLAGS.train_batch_size, strategy, micro_batches)
     for name in eval_batch_flags:
         check_batch_size(name, FLAGS[name].value, strategy)
+    if FLAGS.dtype == "float16" and is_tpu(strategy):
+        raise ValueError("--dtype=float16: a TPU has no float16 products, use --dtype=bfloat16")
     set_seed_and_precision(FLAGS.seed, FLAGS.dtype)
     return strategy
 
@@ -212,6 +221,8 @@ def optimizer_from_flags(
     settings = {}
     if FLAGS.optimizer == "adam":
         settings["bias_correction"] = FLAGS.adam_bias_correction
+    if FLAGS.dtype == "float16":
+        settings["loss_scale"] = DynamicLossScale()
     return OPTIMIZERS[FLAGS.optimizer](
         model.trainable_variables,
         FLAGS.learning_rate,

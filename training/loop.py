@@ -10,7 +10,7 @@ from absl import logging
 
 from training.buckets import BucketedBatches
 from training.optimizer import AdamWeightDecay
-from training.progress import Progress
+from training.progress import Progress, finite_steps
 from training.run_state import RunState
 from training.strategy import is_tpu
 from training.train_step import Objective, Tensors, train_step
@@ -129,10 +129,13 @@ def _steps_until_report(count, seconds, strategy, iterations_per_loop) -> int:
 
 
 def _check_finite(history, step, state) -> None:
-    finite = np.isfinite(history["loss"]) & np.isfinite(history["gradient_norm"])
-    if finite.all():
+    wrong = ~finite_steps(history)
+    if "loss_scale" in history:
+        # Such a step was skipped. When so many follow each other, it is not the scale that is wrong.
+        wrong &= history["loss_scale"] < 1.0
+    if not wrong.any():
         return
-    bad = int(np.argmin(finite))
+    bad = int(np.argmax(wrong))
     raise FloatingPointError(
         f"step {step + bad + 1}: loss {history['loss'][bad]}, gradient norm "
         f"{history['gradient_norm'][bad]} at learning rate {history['learning_rate'][bad]:.3g}; "

@@ -9,6 +9,7 @@ import re
 import keras
 import tensorflow as tf
 
+from training.loss_scale import DynamicLossScale
 from training.schedule import Schedule
 
 BETA_1 = 0.9
@@ -78,6 +79,7 @@ class AdamWeightDecay:
       weight_decay: of all variables but LayerNorm and bias.
       clip_norm: largest global norm of the gradients, 0 for no clipping; None is this class' own, 1.
       layerwise_lr_decay: factor of the rate from an encoder block to the one below it, see `layerwise_factors`.
+      loss_scale: of float16, see `DynamicLossScale`; None for other precisions.
 
     Attributes:
       schedule: the `Schedule` of the rate, read when a step is traced. To begin a second phase of training, set another
@@ -98,6 +100,7 @@ class AdamWeightDecay:
         weight_decay: float = WEIGHT_DECAY,
         clip_norm: float | None = None,
         layerwise_lr_decay: float = 1.0,
+        loss_scale: DynamicLossScale | None = None,
     ):
         self.variables = variables
         power = self.DECAY_POWER if decay_power is None else decay_power
@@ -106,6 +109,7 @@ class AdamWeightDecay:
         self.weight_decay = weight_decay
         self.clip_norm = self.CLIP_NORM if clip_norm is None else clip_norm
         self.rate_factors = layerwise_factors([v.path for v in variables], layerwise_lr_decay)
+        self.loss_scale = loss_scale
         self.global_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="global_step")
         self.first, self.second = (
             [tf.Variable(tf.zeros(v.shape), trainable=False) for v in variables] for _ in range(2)
@@ -117,17 +121,26 @@ class AdamWeightDecay:
         for variable, m, v in zip(self.variables, self.first, self.second, strict=True):
             slots[f"{variable.path}/adam_m"] = m
             slots[f"{variable.path}/adam_v"] = v
-        return slots
+        return slots | (self.loss_scale.checkpoint_variables() if self.loss_scale else {})
 
     def apply(self, gradients: list[tf.Tensor]) -> dict[str, tf.Tensor]:
         """Updates the model by the gradients of the global batch, the same on every replica.
 
         Returns:
           float32 scalars: learning_rate of this update, without layer-wise factors; gradient_norm before clipping, over
-          all variables.
+          all variables; what the loss scale reports.
         """
         gradients, norm = self._clipped(gradients)
         rate = self.schedule.rate(self.global_step)
+        report = {"learning_rate": rate, "gradient_norm": norm}
+        if self.loss_scale:
+            report |= self.loss_scale.update_if_finite(norm, lambda: self._assign(gradients, rate))
+        else:
+            self._assign(gradients, rate)
+        self.global_step.assign_add(1)
+        return report
+
+    def _assign(self, gradients, rate):
         corrections = self._corrections()
         for variable, factor, m, v, gradient in zip(
             self.variables, self.rate_factors, self.first, self.second, gradients, strict=True
@@ -136,8 +149,6 @@ class AdamWeightDecay:
             new = self.update(variable.path, w, m, v, gradient, factor * rate, corrections)
             for target, value in zip((w, m, v), new, strict=True):
                 target.assign(value)
-        self.global_step.assign_add(1)
-        return {"learning_rate": rate, "gradient_norm": norm}
 
     def update(self, path: str, w, m, v, gradient, rate, corrections):
         """Returns the new (w, m, v) of the variable with that path: what optimizers differ in."""
@@ -155,5 +166,6 @@ class AdamWeightDecay:
     def _corrections(self):
         if not self.bias_correction:
             return 1.0, 1.0
-        t = tf.cast(self.global_step + 1, tf.float32)
+        skipped = self.loss_scale.skipped_steps if self.loss_scale else 0
+        t = tf.cast(self.global_step + 1 - skipped, tf.float32)
         return 1.0 - BETA_1**t, 1.0 - BETA_2**t

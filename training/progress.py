@@ -8,6 +8,14 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+# Reported as they are at the end, not as means.
+LAST_VALUES = {"learning_rate", "loss_scale", "skipped_steps"}
+
+
+def finite_steps(history: dict[str, np.ndarray]) -> np.ndarray:
+    """Returns bool [n]: whether loss and gradient of the step are finite numbers."""
+    return np.isfinite(history["loss"]) & np.isfinite(history["gradient_norm"])
+
 
 class EventWriter:
     """Writes scalars for TensorBoard, without needing it installed."""
@@ -51,8 +59,11 @@ class Progress:
           seconds: wall time of these n steps.
         """
         count = len(history["loss"])
-        scalars = {name: float(values.mean()) for name, values in history.items()}
-        scalars["learning_rate"] = float(history["learning_rate"][-1])
+        # In float16 there may be skipped steps, in which nothing is worth averaging.
+        counted = finite_steps(history)
+        counted |= not counted.any()
+        scalars = {name: float(values[counted].mean()) for name, values in history.items()}
+        scalars |= {name: float(history[name][-1]) for name in LAST_VALUES & history.keys()}
         tokens = scalars.pop("tokens")
         scalars["sequences_per_second"] = count * self.batch_size / seconds
         scalars["tokens_per_second"] = count * tokens / seconds

@@ -26,6 +26,7 @@ from modeling.bundle import (
 )
 from modeling.checkpoint import is_training_state
 from training.lock import lock_directory
+from training.loss_scale import STATE_NAMES
 
 _NAME = re.compile(r"model\.ckpt-(\d+)")
 _FILE = re.compile(r"(model\.ckpt-(\d+))\.(index|meta|data-\d{5}-of-\d{5})")
@@ -241,4 +242,7 @@ def _wanted(variables: Mapping, shapes: Mapping, prefix: str) -> dict:
             "%s holds no optimizer state: the optimizer starts from its initial values", prefix
         )
         return parameters
+    if slots.keys() & STATE_NAMES and not shapes.keys() & STATE_NAMES:
+        logging.info("%s is not of a float16 training: the loss scale starts anew", prefix)
+        slots = {name: v for name, v in slots.items() if name not in STATE_NAMES}
     return parameters | slots

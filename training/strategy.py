@@ -82,6 +82,6 @@ def check_batch_size(
 
 
 def set_seed_and_precision(seed: int, dtype: str) -> None:
-    """Fixes what the layers are made with: the seed of initial weights, and "float32" or "bfloat16" products."""
+    """Fixes what the layers are made with: initial weights, and products in "float32", "bfloat16" or "float16"."""
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(dtype if dtype == "float32" else f"mixed_{dtype}")

@@ -49,12 +49,13 @@ def train_step(
 
     Returns:
       float32 scalars of the global batch: loss, tokens (real ones, without padding), those of the objective,
-      learning_rate and gradient_norm.
+      what `optimizer.apply` returns.
     """
     context = tf.distribute.get_replica_context()
     weights = context.all_reduce(tf.distribute.ReduceOp.SUM, objective.weights(batch))
     key = fold_in(tf.stack([seed, 0]), optimizer.global_step)
     key = fold_in(key, context.replica_id_in_sync_group)
+    loss_scale = optimizer.loss_scale
 
     @tf.function(jit_compile=compile_gradients, autograph=False)
     def share(micro_batch, number):
@@ -63,13 +64,16 @@ def train_step(
             # Variables are watched anyway; benchmarks/tpu_compile.py has tensors in their place.
             tape.watch(parameters)
             loss, metrics = objective.loss(model, micro_batch, weights, fold_in(key, number))
-        gradients = tape.gradient(loss, parameters)
+            target = loss_scale.scaled(loss) if loss_scale else loss
+        gradients = tape.gradient(target, parameters)
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         tokens = tf.reduce_sum(tf.cast(micro_batch["input_mask"], tf.float32))
         return gradients, {"loss": loss, "tokens": tokens, **metrics}
 
     sums = sum_over_micro_batches(share, batch, num_micro_batches)
     gradients, metrics = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+    if loss_scale:
+        gradients = loss_scale.unscaled(gradients)
     return metrics | optimizer.apply(gradients)
 
 
