@@ -100,7 +100,7 @@ def main() -> None:
     strategy = strategy_from_flags("eval_batch_size", "predict_batch_size")
     state = RunState(FLAGS.output_dir)
     with strategy.scope():
-        model = BertClassifier(config, len(task.labels))
+        model = BertClassifier(config, len(task.labels), FLAGS.rematerialize)
         optimizer = optimizer_from_flags(model, num_train_steps, num_warmup_steps)
     step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
     spec = feature_spec(FLAGS.max_seq_length)

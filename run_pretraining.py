@@ -78,7 +78,7 @@ def main() -> None:
     strategy = strategy_from_flags("eval_batch_size")
     state = RunState(FLAGS.output_dir)
     with strategy.scope():
-        model = BertPretrainer(config)
+        model = BertPretrainer(config, rematerialize=FLAGS.rematerialize)
         num_warmup_steps = warmup_steps(FLAGS.num_train_steps)
         optimizer = optimizer_from_flags(model, FLAGS.num_train_steps, num_warmup_steps)
     step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)

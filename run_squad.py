@@ -238,7 +238,7 @@ def main() -> None:
     num_examples = records["train"].num_examples if FLAGS.do_train else 0
     num_train_steps, num_warmup_steps = steps_from_epochs(num_examples)
     with strategy.scope():
-        model = BertSpanPredictor(config)
+        model = BertSpanPredictor(config, FLAGS.rematerialize)
         optimizer = optimizer_from_flags(model, num_train_steps, num_warmup_steps)
     step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
 

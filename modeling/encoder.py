@@ -5,6 +5,7 @@ Activations are [B*S, H] between blocks, which keeps the matrix products large.
 Shapes: B batch, S sequence, H hidden, I intermediate.
 """
 
+import functools
 from typing import NamedTuple
 
 import keras
@@ -16,6 +17,7 @@ from modeling.config import BertConfig
 from modeling.dropout import dropout, fold_in
 from modeling.embeddings import Embeddings, initializer
 from modeling.layer_norm import LayerNorm
+from modeling.rematerialize import rematerialize
 
 
 class TransformerBlock(keras.layers.Layer):
@@ -81,15 +83,18 @@ class BertModel(keras.layers.Layer):
     """BERT without heads; all variables exist once it is constructed.
 
     Computes in the precision of Keras' global dtype policy (`keras.config.set_dtype_policy`), with float32 variables,
-    softmax and normalisation.
+    softmax and normalisation. With `rematerialize` the backward pass computes the activations inside a block again,
+    instead of keeping them: less memory, the same result.
 
     Call: input_ids int32 [B, S]; input_mask int32 [B, S], 1 = real token (default: all ones); segment_ids int32 [B, S]
     (default: zeros); seed int32 [2] for dropout in training, None in evaluation -> BertOutputs.
     """
 
-    def __init__(self, config: BertConfig, name: str = "bert"):
-        super().__init__(name=name)
+    def __init__(self, config: BertConfig, rematerialize: bool = False, name: str = "bert"):
+        # Its own call reads variables to rematerialise, as they are; the layers inside cast them.
+        super().__init__(name=name, autocast=False)
         self.config = config
+        self.rematerialize = rematerialize
         self.embeddings = Embeddings(config)
         self.blocks = [
             TransformerBlock(config, name=f"layer_{i}") for i in range(config.num_hidden_layers)
@@ -114,7 +119,8 @@ class BertModel(keras.layers.Layer):
         x = tf.cast(x, self.compute_dtype)
         encoder_outputs = []
         for number, block in enumerate(self.blocks, start=1):
-            x = block(x, input_mask, seed=fold_in(seed, number))  # [B*S, H]
+            call = functools.partial(rematerialize, block) if self.rematerialize else block
+            x = call(x, input_mask, seed=fold_in(seed, number))  # [B*S, H]
             encoder_outputs.append(tf.reshape(x, shape))  # [B, S, H]
         pooled_output = tf.tanh(self.pooler(encoder_outputs[-1][:, 0]))  # [B, H]
         return BertOutputs(embedding_output, encoder_outputs, pooled_output)

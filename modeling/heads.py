@@ -75,9 +75,9 @@ class BertPretrainer(keras.Model):
     int32 [2] or None -> (float32 [B, P, V] masked LM logits, float32 [B, 2] next sentence logits; 1 = random next).
     """
 
-    def __init__(self, config: BertConfig):
+    def __init__(self, config: BertConfig, rematerialize: bool = False):
         super().__init__()
-        self.bert = BertModel(config)
+        self.bert = BertModel(config, rematerialize)
         with keras.name_scope("cls"):
             self.masked_lm = MaskedLMHead(config)
             self.masked_lm.build()
@@ -103,9 +103,9 @@ class BertClassifier(keras.Model):
     -> float32 [B, C] logits.
     """
 
-    def __init__(self, config: BertConfig, num_labels: int):
+    def __init__(self, config: BertConfig, num_labels: int, rematerialize: bool = False):
         super().__init__()
-        self.bert = BertModel(config)
+        self.bert = BertModel(config, rematerialize)
         self.classifier = LinearHead(num_labels, config.hidden_size)
 
     def call(self, batch, seed=None):
@@ -126,9 +126,9 @@ class BertSpanPredictor(keras.Model):
     -> (float32 [B, S] start logits, float32 [B, S] end logits).
     """
 
-    def __init__(self, config: BertConfig):
+    def __init__(self, config: BertConfig, rematerialize: bool = False):
         super().__init__()
-        self.bert = BertModel(config)
+        self.bert = BertModel(config, rematerialize)
         self.bert.pooler.trainable = False
         with keras.name_scope("cls"), keras.name_scope("squad"):
             self.span = LinearHead(2, config.hidden_size)
