@@ -60,7 +60,7 @@ def make_model(config, dtype, loss_scale=None, num_train_steps=20):
     if dtype == "float16" and not loss_scale:
         loss_scale = DynamicLossScale()
     variables = model.trainable_variables
-    return model, AdamWeightDecay(variables, 1e-2, num_train_steps, 0, loss_scale=loss_scale)
+    return model, AdamWeightDecay(variables, 1e-2, num_train_steps, 0, guard=loss_scale)
 
 
 def step_by_step(strategy, model, optimizer, arrays, num_micro_batches=1):
@@ -137,7 +137,7 @@ def test_scale_halves_after_an_overflow_and_doubles_after_enough_good_steps():
 
 def test_bias_correction_counts_updates_not_skipped_steps():
     x = keras.Variable(np.zeros(1, np.float32), name="bias")
-    settings = dict(bias_correction=True, loss_scale=DynamicLossScale())
+    settings = dict(bias_correction=True, guard=DynamicLossScale())
     adam = AdamWeightDecay([x], 0.1, 1000, 0, **settings)
     for gradient in (math.inf, math.inf, 0.5):
         report = adam.apply([tf.constant([gradient])])
@@ -203,7 +203,7 @@ def test_a_float32_run_goes_on_in_float16_and_says_so(run, caplog):
     run("run", 3, "float32")
     with caplog.at_level("INFO", logger="absl"):
         resumed = run("run", 5, "float16")
-    assert "the loss scale starts anew" in caplog.text
+    assert "no good_steps, loss_scale, skipped_steps: new ones" in caplog.text
     assert (resumed["global_step"], resumed["loss_scale"], resumed["good_steps"]) == (5, 2**15, 2)
 
 

@@ -228,7 +228,7 @@ def optimizer_from_flags(
     if FLAGS.optimizer == "adam":
         settings["bias_correction"] = FLAGS.adam_bias_correction
     if FLAGS.dtype == "float16":
-        settings["loss_scale"] = DynamicLossScale()
+        settings["guard"] = DynamicLossScale()
     return OPTIMIZERS[FLAGS.optimizer](
         model.trainable_variables,
         FLAGS.learning_rate,

@@ -9,7 +9,7 @@ import re
 import keras
 import tensorflow as tf
 
-from training.loss_scale import DynamicLossScale
+from training.nonfinite import NonFiniteSkip
 from training.schedule import Schedule
 
 BETA_1 = 0.9
@@ -79,7 +79,8 @@ class AdamWeightDecay:
       weight_decay: of all variables but LayerNorm and bias.
       clip_norm: largest global norm of the gradients, 0 for no clipping; None is this class' own, 1.
       layerwise_lr_decay: factor of the rate from an encoder block to the one below it, see `layerwise_factors`.
-      loss_scale: of float16, see `DynamicLossScale`; None for other precisions.
+      guard: what becomes of a step whose gradient is not finite, the loss scale of float16 included; None applies
+        whatever comes.
 
     Attributes:
       schedule: the `Schedule` of the rate, read when a step is traced. To begin a second phase of training, set another
@@ -100,7 +101,7 @@ class AdamWeightDecay:
         weight_decay: float = WEIGHT_DECAY,
         clip_norm: float | None = None,
         layerwise_lr_decay: float = 1.0,
-        loss_scale: DynamicLossScale | None = None,
+        guard: NonFiniteSkip | None = None,
     ):
         self.variables = variables
         power = self.DECAY_POWER if decay_power is None else decay_power
@@ -109,7 +110,7 @@ class AdamWeightDecay:
         self.weight_decay = weight_decay
         self.clip_norm = self.CLIP_NORM if clip_norm is None else clip_norm
         self.rate_factors = layerwise_factors([v.path for v in variables], layerwise_lr_decay)
-        self.loss_scale = loss_scale
+        self.guard = guard
         self.global_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="global_step")
         self.first, self.second = (
             [tf.Variable(tf.zeros(v.shape), trainable=False) for v in variables] for _ in range(2)
@@ -121,20 +122,20 @@ class AdamWeightDecay:
         for variable, m, v in zip(self.variables, self.first, self.second, strict=True):
             slots[f"{variable.path}/adam_m"] = m
             slots[f"{variable.path}/adam_v"] = v
-        return slots | (self.loss_scale.checkpoint_variables() if self.loss_scale else {})
+        return slots | (self.guard.checkpoint_variables() if self.guard else {})
 
     def apply(self, gradients: list[tf.Tensor]) -> dict[str, tf.Tensor]:
         """Updates the model by the gradients of the global batch, the same on every replica.
 
         Returns:
           float32 scalars: learning_rate of this update, without layer-wise factors; gradient_norm before clipping, over
-          all variables; what the loss scale reports.
+          all variables; what the guard reports.
         """
         gradients, norm = self._clipped(gradients)
         rate = self.schedule.rate(self.global_step)
         report = {"learning_rate": rate, "gradient_norm": norm}
-        if self.loss_scale:
-            report |= self.loss_scale.update_if_finite(norm, lambda: self._assign(gradients, rate))
+        if self.guard:
+            report |= self.guard.update_if_finite(norm, lambda: self._assign(gradients, rate))
         else:
             self._assign(gradients, rate)
         self.global_step.assign_add(1)
@@ -166,6 +167,6 @@ class AdamWeightDecay:
     def _corrections(self):
         if not self.bias_correction:
             return 1.0, 1.0
-        skipped = self.loss_scale.skipped_steps if self.loss_scale else 0
+        skipped = self.guard.skipped_steps if self.guard else 0
         t = tf.cast(self.global_step + 1 - skipped, tf.float32)
         return 1.0 - BETA_1**t, 1.0 - BETA_2**t

@@ -242,7 +242,8 @@ def _wanted(variables: Mapping, shapes: Mapping, prefix: str) -> dict:
             "%s holds no optimizer state: the optimizer starts from its initial values", prefix
         )
         return parameters
-    if slots.keys() & STATE_NAMES and not shapes.keys() & STATE_NAMES:
-        logging.info("%s is not of a float16 training: the loss scale starts anew", prefix)
-        slots = {name: v for name, v in slots.items() if name not in STATE_NAMES}
+    missing = slots.keys() & STATE_NAMES - shapes.keys()
+    if missing:
+        logging.info("%s has no %s: new ones are begun", prefix, ", ".join(sorted(missing)))
+        slots = {name: v for name, v in slots.items() if name not in missing}
     return parameters | slots

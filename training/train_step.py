@@ -55,7 +55,7 @@ def train_step(
     weights = context.all_reduce(tf.distribute.ReduceOp.SUM, objective.weights(batch))
     key = fold_in(tf.stack([seed, 0]), optimizer.global_step)
     key = fold_in(key, context.replica_id_in_sync_group)
-    loss_scale = optimizer.loss_scale
+    guard = optimizer.guard
 
     @tf.function(jit_compile=compile_gradients, autograph=False)
     def share(micro_batch, number):
@@ -64,7 +64,7 @@ def train_step(
             # Variables are watched anyway; benchmarks/tpu_compile.py has tensors in their place.
             tape.watch(parameters)
             loss, metrics = objective.loss(model, micro_batch, weights, fold_in(key, number))
-            target = loss_scale.scaled(loss) if loss_scale else loss
+            target = guard.scaled(loss) if guard else loss
         gradients = tape.gradient(target, parameters)
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         tokens = tf.reduce_sum(tf.cast(micro_batch["input_mask"], tf.float32))
@@ -72,8 +72,8 @@ def train_step(
 
     sums = sum_over_micro_batches(share, batch, num_micro_batches)
     gradients, metrics = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
-    if loss_scale:
-        gradients = loss_scale.unscaled(gradients)
+    if guard:
+        gradients = guard.unscaled(gradients)
     return metrics | optimizer.apply(gradients)
 
 
