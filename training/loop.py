@@ -15,6 +15,7 @@ from training.run_state import RunState
 from training.strategy import is_tpu
 from training.train_step import Objective, Tensors, train_step
 from training.weights import checkpoint_variables
+from training.workers import distribute, gather_rows, num_workers
 
 # Seconds between reports on CPU and GPU.
 REPORT_SECONDS = 5.0
@@ -82,7 +83,7 @@ def train(
 
 def _fed(run_steps, batches: BucketedBatches, strategy):
     """Returns a function (step, number of steps) -> history, which runs as many at a time as use the same dataset."""
-    iterators = [iter(strategy.experimental_distribute_dataset(d)) for d in batches.datasets]
+    iterators = [iter(distribute(strategy, d, endless=True)) for d in batches.datasets]
 
     def make_steps(step, count):
         pieces, end = [], step + count
@@ -150,13 +151,14 @@ def predict(
     batches: tf.data.Dataset,
     strategy: tf.distribute.Strategy,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields `score(model, batch)` of every batch as arrays [B, ...], rows in the order of the batch."""
+    """Yields `score(model, batch)` of every batch as arrays [B, ...], rows in its order, on all workers."""
 
     @tf.function
     def run(batch):
-        return strategy.run(lambda part: score(model, part), args=(batch,))
+        scores = strategy.run(lambda part: score(model, part), args=(batch,))
+        return scores if num_workers(strategy) == 1 else gather_rows(strategy, scores)
 
-    for batch in strategy.experimental_distribute_dataset(batches):
+    for batch in distribute(strategy, batches):
         yield {
             name: np.concatenate([v.numpy() for v in strategy.experimental_local_results(values)])
             for name, values in run(batch).items()

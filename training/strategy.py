@@ -1,8 +1,10 @@
-"""Where the run computes: one device, all local GPUs, or a TPU."""
+"""Where the run computes: one device, all local GPUs, several hosts, or a TPU."""
 
 import keras
 import tensorflow as tf
 from absl import logging
+
+from training.workers import workers_of_tf_config
 
 
 def create_strategy(
@@ -13,7 +15,9 @@ def create_strategy(
     master: str | None = None,
     num_tpu_cores: int | None = None,
 ) -> tf.distribute.Strategy:
-    """Returns the strategy that the TPU flags ask for; without them, what this machine has.
+    """Returns the strategy that the TPU flags ask for; without them that of TF_CONFIG, or else what this machine has.
+
+    Call it before anything is computed: TensorFlow joins several workers when it starts, or not at all.
 
     Args:
       use_tpu: use a TPU; the other arguments need it.
@@ -24,7 +28,8 @@ def create_strategy(
       num_tpu_cores: cores that the run expects, or None.
 
     Raises:
-      ValueError: if TPU arguments come without `use_tpu`, with name and address at once, or if the cores differ.
+      ValueError: if TPU arguments come without `use_tpu`, with name and address at once, if the cores differ, or if
+        TF_CONFIG is wrong.
     """
     named = {
         "tpu_name": tpu_name,
@@ -32,14 +37,33 @@ def create_strategy(
         "gcp_project": gcp_project,
         "master": master,
     }
+    workers = workers_of_tf_config()
+    if use_tpu and workers > 1:
+        raise ValueError(
+            f"--use_tpu=true, and TF_CONFIG names {workers} workers: unset it, one process drives all hosts of a TPU"
+        )
     if use_tpu:
         return _tpu_strategy(tpu_name, tpu_zone, gcp_project, master, num_tpu_cores)
     given = [name for name, value in named.items() if value]
     if given:
         raise ValueError(f"--{given[0]}={named[given[0]]} needs --use_tpu=true")
+    if workers > 1:
+        return _multi_worker_strategy(workers)
     gpus = tf.config.list_physical_devices("GPU")
     logging.info("Computing on %s", f"{len(gpus)} GPU(s)" if gpus else "the CPU")
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+
+
+def _multi_worker_strategy(workers):
+    logging.info("Waiting for all %d workers of TF_CONFIG", workers)
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except (tf.errors.OpError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"cannot join the workers of TF_CONFIG: {reason}") from error
+    replicas = strategy.num_replicas_in_sync
+    logging.info("Computing on %d replicas, on %d workers", replicas, workers)
+    return strategy
 
 
 def _tpu_strategy(tpu_name, tpu_zone, gcp_project, master, num_tpu_cores):

@@ -1,9 +1,62 @@
-"""Several processes that train together, one on each host: who they are, and what they agree on between steps."""
+"""Several processes that train together, one on each host: who they are, what they share, and how they agree."""
 
-from collections.abc import Sequence
+import atexit
+import json
+import os
+import re
+import tempfile
+import zlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
+
+_ABORTED = re.compile(r"Collective ops is aborted by: *([^\n]*)")
+
+
+def workers_of_tf_config() -> int:
+    """Returns the number of workers that the environment variable TF_CONFIG names; 1 without it.
+
+    Raises:
+      ValueError: if it is not what TensorFlow documents, {"cluster": {"worker": ["host:port", ...]}, "task": {"type":
+        "worker", "index": 0}}, with or without a "chief" of one address.
+    """
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return 1
+    wrong = _wrong_in_tf_config(text)
+    if wrong:
+        raise ValueError(
+            f"environment variable TF_CONFIG: {wrong}; an example: "
+            '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
+        )
+    return sum(map(len, json.loads(text)["cluster"].values()))
+
+
+def _wrong_in_tf_config(text: str) -> str | None:
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        return f"not JSON ({error})"
+    parts = [config.get(name) if isinstance(config, dict) else None for name in ("cluster", "task")]
+    if not all(isinstance(part, dict) for part in parts):
+        return 'needs the objects "cluster" and "task"'
+    cluster, task = parts
+    strange = sorted(cluster.keys() - {"chief", "worker"})
+    if strange or not cluster:
+        return f'"cluster" may hold "chief" and "worker", and holds {strange or "nothing"}'
+    if not all(isinstance(addresses, list) and addresses for addresses in cluster.values()):
+        return "every job of the cluster needs a list of addresses"
+    everyone = [address for addresses in cluster.values() for address in addresses]
+    bad = [a for a in everyone if not re.fullmatch(r".+:\d+", str(a)) or everyone.count(a) > 1]
+    if bad:
+        return f"{bad[0]!r} is not the host:port of one worker"
+    if len(cluster.get("chief", "1")) > 1:
+        return "there can be one chief"
+    addresses = cluster.get(task.get("type"), ())
+    if task.get("index") not in range(len(addresses)):
+        return f'"task" is {task}, which is not in the cluster'
+    return None
 
 
 def num_workers(strategy: tf.distribute.Strategy) -> int:
@@ -14,13 +67,18 @@ def num_workers(strategy: tf.distribute.Strategy) -> int:
     return max(1, sum(cluster.num_tasks(job) for job in cluster.jobs))
 
 
+def worker_number(strategy: tf.distribute.Strategy) -> int:
+    """Returns which of the workers this process is, from 0."""
+    if num_workers(strategy) == 1:
+        return 0
+    resolver = strategy.cluster_resolver
+    after_chief = resolver.task_type == "worker" and "chief" in resolver.cluster_spec().jobs
+    return resolver.task_id + after_chief
+
+
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Returns whether this process is the one that writes: the chief of the cluster, else worker 0."""
-    if num_workers(strategy) == 1:
-        return True
-    resolver = strategy.cluster_resolver
-    first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
-    return (resolver.task_type, resolver.task_id) == (first, 0)
+    return worker_number(strategy) == 0
 
 
 def sum_over_workers(strategy: tf.distribute.Strategy, values: Sequence[float]) -> np.ndarray:
@@ -43,3 +101,100 @@ def sum_over_workers(strategy: tf.distribute.Strategy, values: Sequence[float]) 
 
     replicas = strategy.experimental_distribute_values_from_function(of_replica)
     return strategy.reduce(tf.distribute.ReduceOp.SUM, replicas, axis=None).numpy()
+
+
+def wait_for_workers(strategy: tf.distribute.Strategy) -> None:
+    """Returns when all workers have come here: the chief may be writing what makes the run complete."""
+    sum_over_workers(strategy, [0])
+
+
+def check_agreement(
+    strategy: tf.distribute.Strategy, values: Mapping[str, object], advice: str
+) -> None:
+    """Compares what the workers hold; all of them must call it with the same names.
+
+    Args:
+      values: by name; compared by a checksum of their representation.
+      advice: end of the message, what to do.
+
+    Raises:
+      ValueError: on every worker, naming the first difference.
+    """
+    if num_workers(strategy) == 1:
+        return
+    checksums = np.zeros([num_workers(strategy), len(values)])
+    checksums[worker_number(strategy)] = [zlib.crc32(repr(v).encode()) for v in values.values()]
+    checksums = sum_over_workers(strategy, checksums.ravel()).reshape(checksums.shape)
+    differences = np.argwhere(checksums != checksums[0])
+    if len(differences):
+        worker, number = differences[0]
+        name = list(values)[number]
+        raise ValueError(
+            f"{name} of worker {worker} is not that of worker 0 (this is worker {worker_number(strategy)}, here it is "
+            f"{values[name]}): {advice}"
+        )
+
+
+def own_directory(strategy: tf.distribute.Strategy, output_dir: str) -> str:
+    """Returns where this worker writes: the chief to `output_dir`, others to a folder that goes when they end."""
+    if is_chief(strategy):
+        return output_dir
+    folder = tempfile.TemporaryDirectory(prefix=f"worker{worker_number(strategy)}-")
+    atexit.register(folder.cleanup)
+    return folder.name
+
+
+def distribute(
+    strategy: tf.distribute.Strategy, batches: tf.data.Dataset, endless: bool = False
+) -> tf.distribute.DistributedDataset:
+    """Returns the batches as `strategy.run` takes them: replica by replica a slice of every global batch, in its order.
+
+    Every worker makes all global batches and keeps its rows. TensorFlow's own way would deal out files or records to
+    the workers, so that the batches would depend on their number.
+
+    Args:
+      batches: dicts of tensors of one static shape [B, ...].
+      endless: whether the workers need not ask each other before each batch if there is one.
+    """
+    if num_workers(strategy) == 1:
+        return strategy.experimental_distribute_dataset(batches)
+
+    def of_worker(context):
+        local = context.num_replicas_in_sync // context.num_input_pipelines
+        first = local * context.input_pipeline_id
+
+        def own_rows(values):
+            slices = [context.num_replicas_in_sync, -1, *values.shape[1:]]
+            return tf.reshape(values, slices)[first : first + local]  # [replicas here, b, ...]
+
+        own = batches.map(lambda batch: tf.nest.map_structure(own_rows, batch)).unbatch()
+        if endless:
+            own = own.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+        return own.prefetch(tf.data.AUTOTUNE)
+
+    return strategy.distribute_datasets_from_function(of_worker)
+
+
+def gather_rows(strategy: tf.distribute.Strategy, values: dict) -> dict[str, tf.Tensor]:
+    """Returns what `strategy.run` made of the slices of a batch as [B, ...], rows in its order; call it in a graph.
+
+    TensorFlow gathers in the order of the workers' names, in which worker 10 comes before worker 2.
+    """
+
+    def replica_number():
+        return tf.reshape(tf.distribute.get_replica_context().replica_id_in_sync_group, [1])
+
+    found = strategy.gather(strategy.run(replica_number), axis=0)
+
+    def in_order(rows):
+        rows = strategy.gather(rows, axis=0)
+        slices = tf.reshape(rows, [strategy.num_replicas_in_sync, -1, *rows.shape[1:]])
+        return tf.reshape(tf.gather(slices, tf.argsort(found)), rows.shape)
+
+    return {name: in_order(rows) for name, rows in values.items()}
+
+
+def lost_worker(error: Exception) -> str | None:
+    """Returns how an error of TensorFlow says that another worker is gone, None if it says something else."""
+    found = _ABORTED.search(str(error))
+    return found and found[1]
