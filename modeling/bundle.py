@@ -61,10 +61,20 @@ def write_bundle(prefix: str, tensors: Mapping[str, object]) -> None:
             )
         except (tf.errors.OpError, IndexError) as error:
             _remove_unfinished(prefix)
-            raise OSError(f"{prefix}: cannot write the checkpoint: {_one_line(error)}") from error
-    for written in tf.io.gfile.glob(prefix + ".*"):
-        sync(written)
-    sync(os.path.dirname(prefix) or ".")
+            raise _not_written(prefix, error) from error
+    try:
+        for written in tf.io.gfile.glob(prefix + ".*"):
+            sync(written)
+        sync(os.path.dirname(prefix) or ".")
+    except OSError as error:
+        # Some disks are found to be full, or to be broken, only here.
+        tf.io.gfile.remove(prefix + ".index")
+        _remove_unfinished(prefix)
+        raise _not_written(prefix, error) from error
+
+
+def _not_written(prefix: str, error: Exception) -> OSError:
+    return OSError(f"{prefix}: cannot write the checkpoint: {_one_line(error)}")
 
 
 def _remove_unfinished(prefix: str) -> None:
@@ -81,20 +91,38 @@ def read_state_file(folder: str) -> list[str]:
     Paths in it may be absolute or lead elsewhere (the folder was moved, or the file is hostile), so only the last
     part of each counts. An unreadable state file is reported and names nothing.
     """
-    path = os.path.join(folder, "checkpoint")
-    if not tf.io.gfile.exists(path):
-        return []
-    try:
-        state = tf.train.get_checkpoint_state(folder)
-    except _READ_ERRORS as error:
-        logging.warning("%s is not readable: %s", path, _one_line(error))
-        return []
+    state = _read_state(folder)
     if state is None:
-        logging.warning("%s is not readable: not a checkpoint state file", path)
         return []
     older = reversed(state.all_model_checkpoint_paths)
     names = [os.path.basename(name) for name in (state.model_checkpoint_path, *older)]
     return list(dict.fromkeys(names))
+
+
+def read_state_times(folder: str) -> dict[str, float]:
+    """Returns when the checkpoints that the `checkpoint` file names were written, in seconds since the epoch.
+
+    Those without a time are left out: `tf.train.Saver` writes none.
+    """
+    state = _read_state(folder)
+    if state is None:
+        return {}
+    names = map(os.path.basename, state.all_model_checkpoint_paths)
+    return dict(zip(names, state.all_model_checkpoint_timestamps, strict=False))
+
+
+def _read_state(folder: str):
+    path = os.path.join(folder, "checkpoint")
+    if not tf.io.gfile.exists(path):
+        return None
+    try:
+        state = tf.train.get_checkpoint_state(folder)
+    except _READ_ERRORS as error:
+        logging.warning("%s is not readable: %s", path, _one_line(error))
+        return None
+    if state is None:
+        logging.warning("%s is not readable: not a checkpoint state file", path)
+    return state
 
 
 def to_numpy(variable) -> np.ndarray:
@@ -118,6 +146,25 @@ def sync(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def replace_file(path: str, text: str) -> None:
+    """Writes a small file; at any moment the old one is on the disk or the new one, whole.
+
+    Raises:
+      OSError: if it cannot be written; the old one stays then.
+    """
+    part = f"{path}.tmp-{os.getpid()}"
+    try:
+        with tf.io.gfile.GFile(part, "w") as file:
+            file.write(text)
+        sync(part)
+        tf.io.gfile.rename(part, path, overwrite=True)
+        sync(os.path.dirname(path) or ".")
+    except (tf.errors.OpError, OSError) as error:
+        if tf.io.gfile.exists(part):
+            tf.io.gfile.remove(part)
+        raise OSError(f"{path}: cannot be written: {_one_line(error)}") from error
 
 
 def check_path(path: str) -> None:

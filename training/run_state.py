@@ -2,7 +2,8 @@
 
 Layout and names are the original's: `model.ckpt-<step>` and a `checkpoint` file that names the newest. What is
 promised beyond it: a kill at any moment leaves a whole checkpoint behind and the `checkpoint` file pointing at one; a
-damaged checkpoint is passed over for an older one; only files of this pattern in this directory are ever touched.
+damaged checkpoint is passed over for an older one; only files of this pattern in this directory are ever touched;
+training waits for the copy of its state to memory, not for the disk.
 """
 
 import os
@@ -20,36 +21,49 @@ from modeling.bundle import (
     open_bundle,
     read_state_file,
     read_tensor,
-    sync,
+    to_numpy,
     verify_bundle,
-    write_bundle,
 )
 from modeling.checkpoint import is_training_state
+from training.checkpoint_writer import CHECKPOINT_FILE, CheckpointWriter
 from training.lock import lock_directory
 from training.loss_scale import STATE_NAMES
+from training.retention import BEST_FILE, Best, read_best
 
 _NAME = re.compile(r"model\.ckpt-(\d+)")
-_FILE = re.compile(r"(model\.ckpt-(\d+))\.(index|meta|data-\d{5}-of-\d{5})")
-_LITTER = re.compile(r"(model\.ckpt-\d+\..*\.tempstate\d+|checkpoint\.tmp-\d+)")
+_LITTER = re.compile(
+    rf"(model\.ckpt-\d+\..*\.tempstate\d+|(checkpoint|{re.escape(BEST_FILE)})\.tmp-\d+)"
+)
 
 
 class RunState:
     """Checkpoints of a run.
 
     Reading (`latest`, `restore`) takes no lock, so that one process may evaluate what another one trains. The first
-    `save` makes the directory, locks it, and removes what a killed save left.
+    `save` makes the directory, locks it, and removes what a killed save left. As a context it is left when everything
+    that was saved is on the disk.
 
     Attributes:
       output_dir: the directory, local or remote.
     """
 
-    def __init__(self, output_dir: str, keep: int = 5):
+    def __init__(
+        self,
+        output_dir: str,
+        keep: int = 5,
+        keep_every_hours: float | None = None,
+        best_metric: str | None = None,
+    ):
         """Args:
         output_dir: need not exist yet.
-        keep: checkpoints that stay, at least 1.
+        keep: newest checkpoints that stay, at least 1.
+        keep_every_hours: of each period of so many hours the last checkpoint stays too.
+        best_metric: the checkpoint with the best value of it stays too: the lowest of a loss, the highest of another
+          metric. `best_checkpoint.json` says which one that is.
         """
         self.output_dir = output_dir
-        self._keep = keep
+        self._best_metric = best_metric
+        self._writer = CheckpointWriter(output_dir, keep, keep_every_hours)
         self._lock = None
         self._claimed = False
         self._latest = None
@@ -64,7 +78,9 @@ class RunState:
         Raises:
           ValueError: if there are checkpoints and none is whole: to start anew in their place could destroy what may
             still be rescued.
+          OSError: if what this process saved last could not be written.
         """
+        self.wait()
         if self._latest:
             return self._latest
         candidates = self._candidates()
@@ -116,6 +132,7 @@ class RunState:
 
         Raises:
           OSError: if that cannot be done, or another process holds the lock.
+          ValueError: see `read_best`.
         """
         if self._claimed:
             return
@@ -124,33 +141,75 @@ class RunState:
             self._lock = lock_directory(self.output_dir)
             for name in filter(_LITTER.fullmatch, self._files()):
                 tf.io.gfile.remove(self._path(name))
+            read_best(self.output_dir)
         except tf.errors.OpError as error:
             raise OSError(f"--output_dir={self.output_dir}: {error.message}") from error
         self._claimed = True
 
-    def save(self, step: int, tensors: Mapping[str, object]) -> None:
-        """Writes `model.ckpt-<step>`, points the `checkpoint` file at it, and deletes what is older than `keep`.
+    def save(
+        self,
+        step: int,
+        tensors: Mapping[str, object],
+        scores: Mapping[str, float] | None = None,
+    ) -> None:
+        """Copies the state to memory and begins to write `model.ckpt-<step>`; `wait` returns when it is on the disk.
 
-        If the run stands at a whole checkpoint of this step already, that one stays as it is.
+        The `checkpoint` file is pointed at it then, and what does not stay is deleted. If the run stands at a whole
+        checkpoint of this step already, that one stays as it is. One checkpoint is written at a time: if the one before
+        is not on the disk yet, this waits for it.
 
         Args:
           step: updates made; stored as `global_step`.
           tensors: parameters and optimizer slots (variables or arrays), by checkpoint name.
+          scores: what was measured of this state, by metric; None: it takes no part in the choice of the best.
 
         Raises:
-          OSError: if it cannot be written; earlier checkpoints are untouched then.
+          OSError: if this or the checkpoint before cannot be written; earlier ones are untouched then.
+          ValueError: see `check_scores`.
         """
         self.claim()
+        if self._writer.busy:
+            logging.warning(
+                "step %d: training waits, the checkpoint before is still being written", step
+            )
+        self.wait()
+        score = None
+        if self._best_metric and scores is not None:
+            self.check_scores(scores)
+            score = Best(step, self._best_metric, float(scores[self._best_metric]))
         prefix = self._path(f"model.ckpt-{step}")
+        arrays = None
+        if not self._stands_at(prefix):
+            # Without the copy an array may share the memory of a variable, which the next step assigns to.
+            arrays = {name: np.array(to_numpy(tensor)) for name, tensor in tensors.items()}
+            arrays["global_step"] = np.int64(step)
+        self._writer.start(step, arrays, score)
+        self._latest = prefix
+
+    def wait(self) -> None:
+        """Returns when everything that was saved is on the disk.
+
+        Raises:
+          OSError: if it could not be written; earlier checkpoints are untouched then.
+        """
         try:
-            if not self._stands_at(prefix):
-                write_bundle(prefix, {**tensors, "global_step": np.int64(step)})
-                self._latest = prefix
-            kept = self._kept_steps(step)
-            self._write_state_file(kept)
-            self._delete_older_than(kept[0])
-        except tf.errors.OpError as error:
-            raise OSError(f"--output_dir={self.output_dir}: {error.message}") from error
+            self._writer.wait()
+        except Exception:
+            self._latest = None
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.wait()
+
+    def check_scores(self, scores: Mapping[str, object]) -> None:
+        """Raises ValueError if the metric that chooses the best checkpoint is not among these."""
+        if self._best_metric and self._best_metric not in scores:
+            raise ValueError(
+                f"--keep_best_metric={self._best_metric}: this training measures {', '.join(sorted(scores))}"
+            )
 
     def _path(self, name: str) -> str:
         return os.path.join(self.output_dir, name)
@@ -171,7 +230,7 @@ class RunState:
         named = [name for name in named if _NAME.fullmatch(name)]
         found = {
             match[1]
-            for match in map(_FILE.fullmatch, self._files())
+            for match in map(CHECKPOINT_FILE.fullmatch, self._files())
             if match and match[3] == "index"
         }
         newest_first = sorted({*named, *found}, key=_step, reverse=True)
@@ -204,29 +263,11 @@ class RunState:
             logging.info("%s exists and is whole: not written again", prefix)
             return True
         logging.warning("%s is replaced: the run continued from an earlier one", prefix)
-        tf.io.gfile.remove(prefix + ".index")
+        try:
+            tf.io.gfile.remove(prefix + ".index")
+        except tf.errors.OpError as error:
+            raise OSError(f"--output_dir={self.output_dir}: {error.message}") from error
         return False
-
-    def _kept_steps(self, step: int) -> list[int]:
-        steps = {int(m[2]) for m in map(_FILE.fullmatch, self._files()) if m and m[3] == "index"}
-        return sorted(s for s in steps if s <= step)[-self._keep :]
-
-    def _write_state_file(self, steps: list[int]) -> None:
-        """Relative names, so that the directory can be moved; renamed into place only when it is on the disk."""
-        lines = [f'model_checkpoint_path: "model.ckpt-{steps[-1]}"']
-        lines += [f'all_model_checkpoint_paths: "model.ckpt-{step}"' for step in steps]
-        part = self._path(f"checkpoint.tmp-{os.getpid()}")
-        with tf.io.gfile.GFile(part, "w") as file:
-            file.write("\n".join(lines) + "\n")
-        sync(part)
-        tf.io.gfile.rename(part, self._path("checkpoint"), overwrite=True)
-        sync(self.output_dir)
-
-    def _delete_older_than(self, step: int) -> None:
-        old = [m[0] for m in map(_FILE.fullmatch, self._files()) if m and int(m[2]) < step]
-        # The index first: without it the rest is never taken for a checkpoint.
-        for name in sorted(old, key=lambda name: not name.endswith(".index")):
-            tf.io.gfile.remove(self._path(name))
 
 
 def _step(name: str) -> int:
