@@ -26,13 +26,13 @@ from training.common_flags import (
     define_training_flags,
     loop_arguments,
     optimizer_from_flags,
+    run_state_from_flags,
     steps_from_epochs,
     strategy_from_flags,
 )
 from training.loop import predict, train
 from training.progress import Progress
 from training.results import write_eval_results
-from training.run_state import RunState
 from training.weights import load_weights
 
 FLAGS = flags.FLAGS
@@ -98,7 +98,7 @@ def main() -> None:
     num_train_steps, num_warmup_steps = steps_from_epochs(len(examples.get("train", [])))
 
     strategy = strategy_from_flags("eval_batch_size", "predict_batch_size")
-    state = RunState(FLAGS.output_dir)
+    state = run_state_from_flags()
     with strategy.scope():
         model = BertClassifier(config, len(task.labels), FLAGS.rematerialize)
         optimizer = optimizer_from_flags(model, num_train_steps, num_warmup_steps)

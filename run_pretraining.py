@@ -22,13 +22,13 @@ from training.common_flags import (
     define_warmup_flags,
     loop_arguments,
     optimizer_from_flags,
+    run_state_from_flags,
     strategy_from_flags,
     warmup_steps,
 )
 from training.loop import predict, train
 from training.progress import Progress
 from training.results import write_eval_results
-from training.run_state import RunState
 from training.weights import load_weights
 
 FLAGS = flags.FLAGS
@@ -76,7 +76,7 @@ def main() -> None:
     eval_files = find_records("eval_input_file", config) if FLAGS.eval_input_file else files
 
     strategy = strategy_from_flags("eval_batch_size")
-    state = RunState(FLAGS.output_dir)
+    state = run_state_from_flags()
     with strategy.scope():
         model = BertPretrainer(config, rematerialize=FLAGS.rematerialize)
         num_warmup_steps = warmup_steps(FLAGS.num_train_steps)

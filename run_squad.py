@@ -31,13 +31,13 @@ from training.common_flags import (
     define_training_flags,
     loop_arguments,
     optimizer_from_flags,
+    run_state_from_flags,
     steps_from_epochs,
     strategy_from_flags,
 )
 from training.loop import predict, train
 from training.progress import Progress
 from training.results import write_eval_results
-from training.run_state import RunState
 from training.weights import load_weights
 
 FLAGS = flags.FLAGS
@@ -225,7 +225,7 @@ def main() -> None:
     tokenizer = read_tokenizer(config)
     golds = gold_answers(read_predict_file()) if FLAGS.do_eval else {}
     strategy = strategy_from_flags("predict_batch_size")
-    state = RunState(FLAGS.output_dir)
+    state = run_state_from_flags()
     state.claim()
     records = {
         split: prepare(split, tokenizer)

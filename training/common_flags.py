@@ -7,6 +7,7 @@ from absl import flags
 from training.lamb import Lamb, NvidiaLamb
 from training.loss_scale import DynamicLossScale
 from training.optimizer import WEIGHT_DECAY, AdamWeightDecay
+from training.run_state import RunState
 from training.strategy import (
     check_batch_size,
     create_strategy,
@@ -48,6 +49,7 @@ def define_training_flags(max_seq_length: int) -> None:
         lower_bound=1,
     )
     _define_new_flags()
+    _define_kept_checkpoint_flags()
     _define_optimizer_flags()
     _define_tpu_flags()
 
@@ -124,6 +126,26 @@ def _define_new_flags() -> None:
         "seed",
         12345,
         "Seed of initial weights, order of examples and dropout; the original had none.",
+    )
+
+
+def _define_kept_checkpoint_flags() -> None:
+    """Which checkpoints stay; the original had the first, of the Estimator, without a flag for it."""
+    flags.DEFINE_integer(
+        "keep_checkpoint_max", 5, "Newest checkpoints that stay, older ones are deleted.", 1
+    )
+    flags.DEFINE_float(
+        "keep_checkpoint_every_n_hours",
+        None,
+        "Of each period of so many hours the last checkpoint stays too (default: none).",
+        0.0,
+    )
+    flags.DEFINE_string(
+        "keep_best_metric",
+        None,
+        "The checkpoint that is the best by this metric stays too: loss, masked_lm_accuracy and what else "
+        "training reports, as the mean of the steps since the checkpoint before; lower is better if its name "
+        "has 'loss' in it. best_checkpoint.json names it (default: none).",
     )
 
 
@@ -239,6 +261,16 @@ def optimizer_from_flags(
         clip_norm=FLAGS.clip_norm,
         layerwise_lr_decay=FLAGS.layerwise_lr_decay,
         **settings,
+    )
+
+
+def run_state_from_flags() -> RunState:
+    """Returns the state of the run in output_dir."""
+    return RunState(
+        FLAGS.output_dir,
+        FLAGS.keep_checkpoint_max,
+        FLAGS.keep_checkpoint_every_n_hours,
+        FLAGS.keep_best_metric,
     )
 
 

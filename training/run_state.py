@@ -8,7 +8,7 @@ training waits for the copy of its state to memory, not for the disk.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -169,9 +169,7 @@ class RunState:
         """
         self.claim()
         if self._writer.busy:
-            logging.warning(
-                "step %d: training waits, the checkpoint before is still being written", step
-            )
+            logging.info("Step %d waits: the checkpoint before is still being written", step)
         self.wait()
         score = None
         if self._best_metric and scores is not None:
@@ -204,7 +202,7 @@ class RunState:
     def __exit__(self, *exception):
         self.wait()
 
-    def check_scores(self, scores: Mapping[str, object]) -> None:
+    def check_scores(self, scores: Collection[str]) -> None:
         """Raises ValueError if the metric that chooses the best checkpoint is not among these."""
         if self._best_metric and self._best_metric not in scores:
             raise ValueError(
