@@ -32,6 +32,7 @@ from training.common_flags import (
 )
 from training.loop import predict, train
 from training.progress import Progress
+from training.record_files import scan_files
 from training.results import write_eval_results
 from training.weights import load_weights
 
@@ -110,7 +111,12 @@ def main() -> None:
         state.claim()
         path = write_features("train", examples["train"], task, tokenizer)
         batches = train_batches(
-            [path], spec, FLAGS.train_batch_size, FLAGS.seed, step, len(examples["train"])
+            scan_files([path]),
+            spec,
+            FLAGS.train_batch_size,
+            FLAGS.seed,
+            step,
+            len(examples["train"]),
         )
         step = train(
             model,
@@ -125,12 +131,12 @@ def main() -> None:
         )
     if FLAGS.do_eval:
         path = write_features("eval", examples["dev"], task, tokenizer)
-        batches = eval_batches([path], spec, FLAGS.eval_batch_size)
+        batches = eval_batches(scan_files([path]), spec, FLAGS.eval_batch_size)
         scores = list(predict(model, example_scores, batches, strategy))
         write_eval_results(FLAGS.output_dir, evaluation_metrics(scores), step)
     if FLAGS.do_predict:
         path = write_features("predict", examples["test"], task, tokenizer)
-        batches = eval_batches([path], spec, FLAGS.predict_batch_size)
+        batches = eval_batches(scan_files([path]), spec, FLAGS.predict_batch_size)
         write_test_results(predict(model, example_scores, batches, strategy))
 
 

@@ -15,7 +15,7 @@ from modeling.config import BertConfig
 from modeling.heads import BertPretrainer
 from pretraining.documents import expand_patterns
 from pretraining.objective import OBJECTIVE, evaluation_metrics, sequence_scores
-from pretraining.records import check_first_record, feature_spec
+from pretraining.records import check_first_records, feature_spec
 from training.batches import eval_batches, train_batches
 from training.common_flags import (
     define_training_flags,
@@ -28,6 +28,7 @@ from training.common_flags import (
 )
 from training.loop import predict, train
 from training.progress import Progress
+from training.record_files import ScannedFile, bad_records_named, scan_files
 from training.results import write_eval_results
 from training.weights import load_weights
 
@@ -47,6 +48,12 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("max_predictions_per_seq", 20, "Masked tokens that a record has room for.")
     flags.DEFINE_bool("do_eval", False, "Evaluate and write eval_results.txt.")
+    flags.DEFINE_bool(
+        "skip_corrupt_records",
+        False,
+        "Read all records once at the start, and leave out those with a wrong checksum or length, which "
+        "are named and counted in the log. Otherwise such a record is an error.",
+    )
     flags.DEFINE_integer("eval_batch_size", 8, "Sequences in a batch of evaluation.", 1)
     flags.DEFINE_integer(
         "num_train_steps", 100000, "Updates in all, with those before a resume.", 1
@@ -57,10 +64,11 @@ def define_flags() -> None:
     )
 
 
-def find_records(flag: str, config: BertConfig) -> list[str]:
-    """Returns the record files that the flag's globs match, after a look at the first record."""
-    files = expand_patterns(FLAGS[flag].value.split(","), flag=flag)
-    check_first_record(
+def find_records(flag: str, config: BertConfig) -> list[ScannedFile]:
+    """Returns the record files that the flag's globs match, after a look at their lengths and first records."""
+    paths = expand_patterns(FLAGS[flag].value.split(","), flag=flag)
+    files = scan_files(paths, FLAGS.skip_corrupt_records)
+    check_first_records(
         files, FLAGS.max_seq_length, FLAGS.max_predictions_per_seq, config.vocab_size
     )
     return files
@@ -87,21 +95,24 @@ def main() -> None:
 
     if FLAGS.do_train:
         state.claim()
-        step = train(
-            model,
-            OBJECTIVE,
-            optimizer,
-            strategy,
-            train_batches(files, spec, FLAGS.train_batch_size, FLAGS.seed, step),
-            state,
-            Progress(FLAGS.output_dir, FLAGS.num_train_steps, FLAGS.train_batch_size),
-            num_train_steps=FLAGS.num_train_steps,
-            **loop_arguments(),
-        )
+        with bad_records_named(files, spec):
+            step = train(
+                model,
+                OBJECTIVE,
+                optimizer,
+                strategy,
+                train_batches(files, spec, FLAGS.train_batch_size, FLAGS.seed, step),
+                state,
+                Progress(FLAGS.output_dir, FLAGS.num_train_steps, FLAGS.train_batch_size),
+                num_train_steps=FLAGS.num_train_steps,
+                **loop_arguments(),
+            )
     if FLAGS.do_eval:
         batches = eval_batches(eval_files, spec, FLAGS.eval_batch_size, repeat=True)
-        scores = predict(model, sequence_scores, batches.take(FLAGS.max_eval_steps), strategy)
-        write_eval_results(FLAGS.output_dir, evaluation_metrics(list(scores)), step)
+        batches = batches.take(FLAGS.max_eval_steps)
+        with bad_records_named(eval_files, spec):
+            scores = list(predict(model, sequence_scores, batches, strategy))
+        write_eval_results(FLAGS.output_dir, evaluation_metrics(scores), step)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from training.common_flags import (
 )
 from training.loop import predict, train
 from training.progress import Progress
+from training.record_files import scan_files
 from training.results import write_eval_results
 from training.weights import load_weights
 
@@ -161,7 +162,9 @@ def predict_logits(model: BertSpanPredictor, records: RecordSet, strategy) -> di
     logits = {}
     score = feature_scores(padding_competes=not FLAGS.length_buckets)
     for length, file in records.files.items():
-        batches = eval_batches([file], feature_spec(length, False), FLAGS.predict_batch_size)
+        batches = eval_batches(
+            scan_files([file]), feature_spec(length, False), FLAGS.predict_batch_size
+        )
         for batch in predict(model, score, batches, strategy):
             rows = (batch["unique_ids"], batch["start_logits"], batch["end_logits"])
             logits.update(

@@ -11,6 +11,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from pretraining.instances import Instance
+from training.record_files import ScannedFile, bad_records_named, records_reader
 
 
 def feature_spec(
@@ -97,41 +98,50 @@ def record_writer(
             tf.io.gfile.remove(unfinished)
 
 
-def check_first_record(
-    files: Sequence[str], max_seq_length: int, max_predictions_per_seq: int, vocab_size: int
+def check_first_records(
+    files: Sequence[ScannedFile],
+    max_seq_length: int,
+    max_predictions_per_seq: int,
+    vocab_size: int,
+    flag_prefix: str = "",
 ) -> None:
-    """Compares the first record of the files with the flags and the model that will read them.
+    """Compares the first record of each file with the flags and the model that will read them.
 
     Args:
-      files: TFRecord paths; empty ones are passed over.
+      files: of `scan_files`.
       max_seq_length: value of the flag.
       max_predictions_per_seq: value of the flag.
       vocab_size: rows of the model's word embedding.
+      flag_prefix: what the names of the two flags begin with.
 
     Raises:
-      ValueError: the files hold no record, something else than records of this schema, records of
-        other lengths, or token ids beyond the vocabulary. The message says which and what to change.
-      OSError: a file cannot be read.
+      ValueError: the record is damaged, or something else than a record of this schema, or has other lengths, or
+        token ids beyond the vocabulary. The message says which and what to change.
     """
-    path, serialized = _first_record(files)
-    values = _decoded(path, serialized)
-    for name, flag, expected in (
-        ("input_ids", "max_seq_length", max_seq_length),
-        ("masked_lm_ids", "max_predictions_per_seq", max_predictions_per_seq),
-    ):
-        if len(values[name]) != expected:
-            raise ValueError(
-                f"records in {path} have {flag} {len(values[name])} but --{flag}={expected}: "
-                "use the value that the records were created with"
-            )
-    for name, schema in feature_spec(max_seq_length, max_predictions_per_seq).items():
-        if len(values[name]) != schema.shape[0]:
-            raise ValueError(
-                f"records in {path} have {len(values[name])} values of {name!r}, "
-                f"not {schema.shape[0]}: create them again"
-            )
-    _check_range(path, values, ("input_ids", "masked_lm_ids"), vocab_size, "vocab_size")
-    _check_range(path, values, ("masked_lm_positions",), max_seq_length, "max_seq_length")
+    spec = feature_spec(max_seq_length, max_predictions_per_seq)
+    read = records_reader(files)
+    for index, file in enumerate(files):
+        with bad_records_named([file], spec):
+            (record,) = read(tf.constant(index)).take(1).as_numpy_iterator()
+        values = _decoded(file.path, record)
+        for name, flag in (
+            ("input_ids", "max_seq_length"),
+            ("masked_lm_ids", "max_predictions_per_seq"),
+        ):
+            expected = spec[name].shape[0]
+            if len(values[name]) != expected:
+                raise ValueError(
+                    f"records in {file.path} have {flag} {len(values[name])} but "
+                    f"--{flag_prefix}{flag}={expected}: use the value that the records were created with"
+                )
+        for name, schema in spec.items():
+            if len(values[name]) != schema.shape[0]:
+                raise ValueError(
+                    f"records in {file.path} have {len(values[name])} values of {name!r}, "
+                    f"not {schema.shape[0]}: create them again"
+                )
+        _check_range(file.path, values, ("input_ids", "masked_lm_ids"), vocab_size, "vocab_size")
+        _check_range(file.path, values, ("masked_lm_positions",), max_seq_length, "max_seq_length")
 
 
 def _check_range(path: str, values: dict, names: Iterable[str], limit: int, meaning: str) -> None:
@@ -142,18 +152,6 @@ def _check_range(path: str, values: dict, names: Iterable[str], limit: int, mean
                 f"records in {path} hold {max(outside, key=abs)} in {name!r}, outside 0 to "
                 f"{limit - 1} ({meaning} is {limit}): they were made for another vocabulary or model"
             )
-
-
-def _first_record(files: Sequence[str]) -> tuple[str, bytes]:
-    for path in files:
-        try:
-            for record in tf.data.TFRecordDataset(path).take(1).as_numpy_iterator():
-                return path, record
-        except tf.errors.DataLossError as error:
-            raise ValueError(f"{path} is no TFRecord file, or it is damaged") from error
-        except tf.errors.OpError as error:
-            raise OSError(f"{path} cannot be read: {error.message}") from error
-    raise ValueError(f"no record in {', '.join(files) or 'an empty list of files'}")
 
 
 def _decoded(path: str, serialized: bytes) -> dict[str, Sequence]:

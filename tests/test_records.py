@@ -5,12 +5,13 @@ import tensorflow as tf
 
 from pretraining.instances import Instance
 from pretraining.records import (
-    check_first_record,
+    check_first_records,
     feature_spec,
     record_writer,
     to_example,
 )
 from training.batches import parse_records
+from training.record_files import scan_files
 
 # [CLS] 7 8 [SEP] 9 [SEP] with 8 and 9 chosen, 9 left as it is.
 INSTANCE = Instance([2, 7, 4, 3, 9, 3], 4, True, [2, 4], [8, 9])
@@ -99,8 +100,7 @@ def test_a_file_that_cannot_be_created_is_named_and_no_other_is_left(tmp_path):
 
 
 def test_fitting_records_pass_the_check(tmp_path):
-    (tmp_path / "empty").touch()
-    check_first_record([str(tmp_path / "empty"), *write(tmp_path / "good")], 7, 3, 10)
+    check_first_records(scan_files(write(tmp_path / "good")), 7, 3, 10)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_fitting_records_pass_the_check(tmp_path):
 )
 def test_records_that_do_not_fit_are_explained(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
-        check_first_record(write(tmp_path / "file"), *arguments)
+        check_first_records(scan_files(write(tmp_path / "file")), *arguments)
 
 
 def write_raw(path, content):
@@ -146,16 +146,25 @@ def changed(change):
 )
 def test_records_of_another_kind_are_explained(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
-        check_first_record(write_raw(tmp_path / "file", content), 7, 3, 10)
+        check_first_records(scan_files(write_raw(tmp_path / "file", content)), 7, 3, 10)
 
 
-def test_a_text_file_is_no_record_file(tmp_path):
-    (tmp_path / "text").write_text("a sentence that is long enough\n" * 3)
-    with pytest.raises(ValueError, match="text is no TFRecord file"):
-        check_first_record([str(tmp_path / "text")], 7, 3, 10)
+def test_a_file_of_another_kind_among_good_ones_is_named(tmp_path):
+    files = scan_files(write(tmp_path / "good") + write_raw(tmp_path / "bad", b"\xff\xff\xff"))
+    with pytest.raises(ValueError, match="bad are not of the type tf.train.Example"):
+        check_first_records(files, 7, 3, 10)
 
 
-def test_files_without_records_are_named(tmp_path):
-    (tmp_path / "empty").touch()
-    with pytest.raises(ValueError, match="no record in .*empty"):
-        check_first_record([str(tmp_path / "empty")], 7, 3, 10)
+def test_a_damaged_first_record_is_named(tmp_path):
+    (path,) = write(tmp_path / "file")
+    data = bytearray((tmp_path / "file").read_bytes())
+    data[15] ^= 1
+    (tmp_path / "file").write_bytes(data)
+    with pytest.raises(ValueError, match="file: record 0 at byte 0 is damaged"):
+        check_first_records(scan_files([path]), 7, 3, 10)
+
+
+def test_the_flag_to_change_is_the_one_of_the_phase(tmp_path):
+    files = scan_files(write(tmp_path / "file"))
+    with pytest.raises(ValueError, match="--phase2_max_seq_length=11"):
+        check_first_records(files, 11, 3, 10, flag_prefix="phase2_")

@@ -21,6 +21,7 @@ from training.batches import eval_batches, train_batches
 from training.loop import predict, train
 from training.optimizer import AdamWeightDecay
 from training.progress import Progress
+from training.record_files import scan_files
 from training.run_state import RunState
 from training.strategy import set_seed_and_precision
 from training.train_step import Objective, train_step
@@ -233,7 +234,7 @@ def test_training_traces_once_and_once_more_to_go_on(task, config, tmp_path):
             counting,
             optimizer,
             tf.distribute.get_strategy(),
-            train_batches([file], task.record_spec, 6, 5, step),
+            train_batches(scan_files([file]), task.record_spec, 6, 5, step),
             state,
             Progress(state.output_dir, 9, 6),
             num_train_steps=until,
@@ -251,7 +252,7 @@ def test_prediction_traces_once_though_the_last_batch_is_short(task, config, str
     file = write_records(tmp_path / "records", random_batch(task.record_spec, 7))
     with strategy.scope():
         model, _ = make(task, config)
-    batches = eval_batches([file], task.record_spec, 4)
+    batches = eval_batches(scan_files([file]), task.record_spec, 4)
     scores = list(predict(model, counted(task.score, seen), batches, strategy))
     replicas = strategy.num_replicas_in_sync
     assert len(scores) == 2 and len(seen) == replicas

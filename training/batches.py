@@ -1,49 +1,16 @@
 """TFRecord files -> batches of static shape, in an order that is a function of seed and step."""
 
-import mmap
-import os
-import struct
+from collections.abc import Sequence
 
 import tensorflow as tf
 
+from training.record_files import ScannedFile, records_reader
+
 SHUFFLE_BUFFER = 2**16
-LENGTH_BYTES, FRAME_BYTES = 8, 16
-
-
-def count_records(files: list[str]) -> int:
-    """Returns how many records the files hold, by their length fields.
-
-    Raises:
-      ValueError: naming the file and record, if a file is truncated or not a TFRecord file.
-    """
-    return sum(
-        _count_local(file) if os.path.isfile(file) else _count_remote(file) for file in files
-    )
-
-
-def _count_local(file: str) -> int:
-    size = os.path.getsize(file)
-    if not size:
-        return 0
-    position = count = 0
-    with open(file, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        while position < size:
-            # Compared with the file before TensorFlow sees it: a forged length crashes its reader.
-            whole = position + LENGTH_BYTES <= size
-            length = struct.unpack_from("<Q", data, position)[0] if whole else size
-            position += FRAME_BYTES + length
-            if position > size:
-                raise ValueError(f"{file}: truncated at record {count}, or not a TFRecord file")
-            count += 1
-    return count
-
-
-def _count_remote(file: str) -> int:
-    return int(tf.data.TFRecordDataset(file).reduce(tf.constant(0, tf.int64), lambda n, _: n + 1))
 
 
 def train_batches(
-    files: list[str],
+    files: Sequence[ScannedFile],
     feature_spec: dict,
     batch_size: int,
     seed: int,
@@ -56,7 +23,7 @@ def train_batches(
     two epochs only where the number of records is no multiple of the batch size.
 
     Args:
-      files: TFRecord files.
+      files: TFRecord files, see `scan_files`.
       feature_spec: the schema of a record, for `tf.io.parse_example`.
       batch_size: records in the global batch.
       seed: of the order.
@@ -65,13 +32,14 @@ def train_batches(
         are shuffled within the window that it makes over the files, which are shuffled too.
     """
     position = first_step * batch_size
-    first_epoch, skipped = divmod(position, count_records(files))
+    first_epoch, skipped = divmod(position, sum(file.count for file in files))
+    read_file = records_reader(files)
 
     def epoch_records(epoch):
         key = tf.stack([tf.constant(seed, tf.int64), epoch])
-        order = tf.random.experimental.stateless_shuffle(tf.constant(files), key)
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(files)), key)
         records = tf.data.Dataset.from_tensor_slices(order).interleave(
-            tf.data.TFRecordDataset, cycle_length=min(4, len(files))
+            read_file, cycle_length=min(4, len(files))
         )
         buffer_seed = tf.random.stateless_uniform([], key, minval=None, maxval=None, dtype=tf.int64)
         return records.shuffle(shuffle_buffer, buffer_seed, reshuffle_each_iteration=False)
@@ -82,13 +50,13 @@ def train_batches(
 
 
 def eval_batches(
-    files: list[str], feature_spec: dict, batch_size: int, repeat: bool = False
+    files: Sequence[ScannedFile], feature_spec: dict, batch_size: int, repeat: bool = False
 ) -> tf.data.Dataset:
     """Returns batches of one static shape of the records in file order, for ever if `repeat`.
 
     A last batch that is not full is filled up with zeros.
     """
-    records = tf.data.TFRecordDataset(files)
+    records = tf.data.Dataset.range(len(files)).flat_map(records_reader(files))
     if repeat:
         return _parsed_batches(records.repeat(), feature_spec, batch_size)
 

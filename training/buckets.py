@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from training.batches import train_batches
+from training.record_files import scan_files
 
 # More records than this are shuffled within a window; they are bytes, about 1 kB each.
 MAX_SHUFFLE_BUFFER = 2**18
@@ -72,7 +73,7 @@ def bucketed_train_batches(
     schedule = bucket_schedule([counts[length] for length in files], num_train_steps, seed)
     datasets = [
         train_batches(
-            [file],
+            scan_files([file]),
             feature_spec(length),
             batch_size,
             seed,
