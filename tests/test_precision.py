@@ -227,6 +227,8 @@ def test_means_of_a_report_are_of_steps_that_were_not_skipped(tmp_path):
         gradient_norm=[1.0, math.inf, 3.0],
         learning_rate=[0.1] * 3,
         tokens=[7.0] * 3,
+        length=[11.0] * 3,
+        input_seconds=[0.1] * 3,
         loss_scale=[8.0, 8.0, 4.0],
         skipped_steps=[0.0, 1.0, 1.0],
     )

@@ -13,9 +13,12 @@ import traceback
 
 from absl import app, flags, logging
 
+from training.preemption import Preempted
+
 FLAGS = flags.FLAGS
 
 NON_FINITE_LOSS = 17
+PREEMPTED = 42
 
 
 @contextlib.contextmanager
@@ -58,7 +61,8 @@ def run(main) -> None:
     Args:
       main: function without arguments. A ValueError or OSError that it raises is taken for bad input: it is shown
         as one line on stderr, exit status 1; its traceback only with `--debug`. A FloatingPointError (a loss that is
-        not finite) exits with 17. Any other exception keeps its traceback, because it is a defect of ours.
+        not finite) exits with 17, a run that was asked to stop and has saved with 42. Any other exception keeps its
+        traceback, because it is a defect of ours.
     """
     flags.DEFINE_bool("debug", False, "Show the traceback of an error instead of one line.")
     _show_in_help(["training.app", "training.common_flags"])
@@ -93,6 +97,8 @@ def _call(main) -> None:
         main()
     except FloatingPointError as error:
         _exit(str(error), status=NON_FINITE_LOSS)
+    except Preempted as error:
+        _exit(str(error), status=PREEMPTED)
     except (ValueError, OSError) as error:
         _exit(str(error))
 

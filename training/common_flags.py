@@ -61,10 +61,10 @@ def define_epoch_flags() -> None:
 
 
 def define_warmup_flags(
-    num_warmup_steps: int | None = None, warmup_proportion: float | None = None
+    num_warmup_steps: int | None = None, warmup_proportion: float | None = None, prefix: str = ""
 ) -> None:
     """Defines the two ways to say how long warm-up is; one of them has the default that the original has."""
-    steps, proportion = "num_warmup_steps", "warmup_proportion"
+    steps, proportion = f"{prefix}num_warmup_steps", f"{prefix}warmup_proportion"
     flags.DEFINE_integer(steps, num_warmup_steps, "Updates of linear warm-up.", 0)
     flags.DEFINE_float(
         proportion, warmup_proportion, "Share of the steps with linear warm-up.", 0.0, 1.0
@@ -76,12 +76,17 @@ def define_warmup_flags(
     )
 
 
-def warmup_steps(num_train_steps: int) -> int:
-    """Returns how many of the updates are warm-up, by the flag that was given, or else by the one with a default."""
-    by_proportion = not FLAGS["warmup_proportion"].using_default_value
-    if by_proportion or FLAGS.num_warmup_steps is None:
-        return int(num_train_steps * FLAGS.warmup_proportion)
-    return FLAGS.num_warmup_steps
+def warmup_steps(num_train_steps: int, prefix: str = "") -> int | None:
+    """Returns how many of the updates are warm-up, by the flag that was given, or else by the one with a default.
+
+    Args:
+      num_train_steps: all updates.
+      prefix: of the flags' names. None is returned where neither was given and neither has a default.
+    """
+    steps, proportion = FLAGS[f"{prefix}num_warmup_steps"], FLAGS[f"{prefix}warmup_proportion"]
+    if proportion.value is not None and (steps.value is None or not proportion.using_default_value):
+        return int(num_train_steps * proportion.value)
+    return steps.value
 
 
 def steps_from_epochs(num_examples: int) -> tuple[int, int]:

@@ -10,15 +10,15 @@ from absl import logging
 
 from training.buckets import BucketedBatches
 from training.optimizer import AdamWeightDecay
-from training.progress import Progress, finite_steps
+from training.pace import Pace
+from training.preemption import Preempted, StopRequests
+from training.progress import NOT_SCORES, Progress, finite_steps
 from training.run_state import RunState
+from training.speed import compiles_gradients
 from training.strategy import is_tpu
 from training.train_step import Objective, Tensors, train_step
 from training.weights import checkpoint_variables
-from training.workers import distribute, gather_rows, num_workers
-
-# Seconds between reports on CPU and GPU.
-REPORT_SECONDS = 5.0
+from training.workers import distribute, gather_rows, is_chief, num_workers, sum_over_workers
 
 
 def train(
@@ -33,8 +33,10 @@ def train(
     num_train_steps: int,
     seed: int,
     save_checkpoints_steps: int = 1000,
+    save_checkpoints_minutes: float | None = None,
     iterations_per_loop: int = 1000,
     gradient_accumulation_steps: int = 1,
+    max_skipped_steps: int = 0,
 ) -> int:
     """Trains until the optimizer has made `num_train_steps` updates, saving as it goes, and returns their number.
 
@@ -44,10 +46,13 @@ def train(
         shape, or of several.
       state: where checkpoints go: at the start of a new run, every `save_checkpoints_steps`, and at the end.
       progress: where reports go.
-      iterations_per_loop: steps that run on the device between two looks of the host.
+      save_checkpoints_minutes: save so often, instead of every so many steps.
+      iterations_per_loop: most steps that run on the device between two looks of the host.
+      max_skipped_steps: updates that an optimizer with a `NonFiniteSkip` may leave out before the run stops.
 
     Raises:
-      FloatingPointError: if a loss is not finite; nothing is saved after it.
+      FloatingPointError: if a loss or gradient is not finite, or too many were not; nothing is saved after it.
+      Preempted: if the run was asked to stop; it has saved then.
     """
     step = int(optimizer.global_step.numpy())
     if step >= num_train_steps:
@@ -56,40 +61,64 @@ def train(
     variables = checkpoint_variables(model, optimizer)
     if not step:
         state.save(step, variables)
+        state.wait()  # what is wrong with the disk shows now
     run_steps = _steps_on_device(
         model, objective, optimizer, strategy, seed, gradient_accumulation_steps
     )
-    if isinstance(batches, tf.data.Dataset):
-        batches = BucketedBatches([batches], np.zeros(num_train_steps, int))
-    make_steps = _fed(run_steps, batches, strategy)
-    logging.info("Tracing the first step")
+    make_steps = _fed(run_steps, batches, strategy, num_train_steps)
+    saving = (save_checkpoints_steps, save_checkpoints_minutes)
+    pace = Pace(num_train_steps, iterations_per_loop, *saving, progress.begin(step, strategy))
     count = 1
-    while step < num_train_steps:
-        next_save = (step // save_checkpoints_steps + 1) * save_checkpoints_steps
-        next_save = min(next_save, num_train_steps)
-        count = min(count, iterations_per_loop, next_save - step)
-        start = time.perf_counter()
-        history = make_steps(step, count)
-        seconds = time.perf_counter() - start
-        _check_finite(history, step, state)
-        first, step = step, step + count
-        if first or count > 1 or step == num_train_steps:  # step 1 of a run is mostly tracing
+    with state, StopRequests(watch_maintenance=is_tpu(strategy)) as requests:
+        while step < num_train_steps:
+            history, seconds = _timed(make_steps, step, count)
+            _check(history, step, state, max_skipped_steps)
+            step += count
             progress.report(step, history, seconds)
-        if step == next_save:
-            state.save(step, variables)
-        count = _steps_until_report(count, seconds, strategy, iterations_per_loop)
+            pace.took(count, seconds)
+            count, save, stop = _agree(strategy, pace, step, requests)
+            if save or stop:
+                state.save(step, variables, progress.take_scores())
+            if stop:
+                raise _preempted(step, state, requests.reason)
     return step
 
 
-def _fed(run_steps, batches: BucketedBatches, strategy):
+def _timed(function, *arguments):
+    start = time.perf_counter()
+    result = function(*arguments)
+    return result, time.perf_counter() - start
+
+
+def _agree(strategy, pace, step, requests) -> tuple[int, bool, bool]:
+    """Returns how many steps come next, whether to save and whether to stop, the same on all workers."""
+    plan = (pace.next_count(step), pace.save_is_due(step)) if is_chief(strategy) else (0, 0)
+    count, save, stops = sum_over_workers(strategy, [*plan, requests.reason is not None])
+    return int(count), bool(save), stops > 0
+
+
+def _preempted(step, state, reason) -> Preempted:
+    return Preempted(
+        f"stopped by {reason or 'another worker'}; step {step} is saved in {state.output_dir}, the same "
+        "command goes on from there"
+    )
+
+
+def _fed(run_steps, batches, strategy, num_train_steps):
     """Returns a function (step, number of steps) -> history, which runs as many at a time as use the same dataset."""
+    if isinstance(batches, tf.data.Dataset):
+        batches = BucketedBatches([batches], np.zeros(num_train_steps, int))
+    logging.info("Tracing the first step")
     iterators = [iter(distribute(strategy, d, endless=True)) for d in batches.datasets]
+    lengths = [d.element_spec["input_ids"].shape[1] for d in batches.datasets]
 
     def make_steps(step, count):
         pieces, end = [], step + count
         while step < end:
             count = batches.same_dataset(step, end)
-            pieces.append(run_steps(iterators[batches.schedule[step]], count))
+            dataset = batches.schedule[step]
+            pieces.append(run_steps(iterators[dataset], count))
+            pieces[-1]["length"] = np.full(count, lengths[dataset], np.float32)
             step += count
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
@@ -99,8 +128,7 @@ def _fed(run_steps, batches: BucketedBatches, strategy):
 def _steps_on_device(model, objective, optimizer, strategy, seed, num_micro_batches):
     """Returns a function (iterator, number of steps) -> history, float32 [n] by name; it traces once a shape."""
     names = []
-    # What pays on a GPU does not on a CPU, and a TPU compiles the whole step by itself.
-    compiled = bool(tf.config.list_logical_devices("GPU"))
+    compiled = compiles_gradients()
 
     def step(batch):
         return train_step(model, objective, optimizer, batch, seed, num_micro_batches, compiled)
@@ -109,10 +137,14 @@ def _steps_on_device(model, objective, optimizer, strategy, seed, num_micro_batc
     def run(iterator, count):
         history = tf.TensorArray(tf.float32, size=count)
         for i in tf.range(count):
-            metrics = strategy.run(step, args=(next(iterator),))
+            batch, seconds = _timed_next(iterator, strategy)
+            metrics = strategy.run(step, args=(batch,))
+            metrics = {
+                name: strategy.experimental_local_results(v)[0] for name, v in metrics.items()
+            }
+            metrics["input_seconds"] = seconds
             names[:] = sorted(metrics)
-            values = [strategy.experimental_local_results(metrics[name])[0] for name in names]
-            history = history.write(i, tf.stack(values))
+            history = history.write(i, tf.stack([metrics[name] for name in names]))
         return history.stack()  # [n, metrics]
 
     def run_steps(iterator, count):
@@ -122,26 +154,45 @@ def _steps_on_device(model, objective, optimizer, strategy, seed, num_micro_batc
     return run_steps
 
 
-def _steps_until_report(count, seconds, strategy, iterations_per_loop) -> int:
-    if is_tpu(strategy):
-        return iterations_per_loop
-    # At most tenfold, since the first measure is mostly tracing.
-    return max(1, min(10 * count, int(REPORT_SECONDS * count / seconds)))
+def _timed_next(iterator, strategy):
+    """Returns the next batch and the seconds that the host waited for it, float32."""
+    before = tf.timestamp()
+    with tf.control_dependencies([before]):
+        batch = next(iterator)
+    (part, *_) = strategy.experimental_local_results(batch)
+    with tf.control_dependencies(list(part.values())):
+        return batch, tf.cast(tf.timestamp() - before, tf.float32)
 
 
-def _check_finite(history, step, state) -> None:
-    wrong = ~finite_steps(history)
-    if "loss_scale" in history:
-        # Such a step was skipped. When so many follow each other, it is not the scale that is wrong.
-        wrong &= history["loss_scale"] < 1.0
-    if not wrong.any():
+def _check(history, step, state, max_skipped_steps) -> None:
+    state.check_scores(history.keys() - NOT_SCORES)
+    bad = ~finite_steps(history)
+    if not bad.any():
         return
-    bad = int(np.argmax(wrong))
-    raise FloatingPointError(
-        f"step {step + bad + 1}: loss {history['loss'][bad]}, gradient norm "
-        f"{history['gradient_norm'][bad]} at learning rate {history['learning_rate'][bad]:.3g}; "
-        f"stopped, the last good checkpoint is in {state.output_dir}: lower --learning_rate, or look "
-        "for bad records"
+    fatal = bad.copy()
+    if "loss_scale" in history:
+        # When so many were skipped in a row, it is not the scale that is wrong.
+        fatal &= history["loss_scale"] < 1.0
+    elif "skipped_steps" in history:
+        fatal &= history["skipped_steps"] > max_skipped_steps
+        for number in np.flatnonzero(bad & ~fatal):
+            logging.warning(
+                "%s; update skipped, number %d of at most %d",
+                _describe(history, step, number),
+                history["skipped_steps"][number],
+                max_skipped_steps,
+            )
+    if fatal.any():
+        raise FloatingPointError(
+            f"{_describe(history, step, int(np.argmax(fatal)))}; stopped, the last good checkpoint is in "
+            f"{state.output_dir}: lower --learning_rate, or look for bad records"
+        )
+
+
+def _describe(history, step, number) -> str:
+    return (
+        f"step {step + number + 1}: loss {history['loss'][number]}, gradient norm "
+        f"{history['gradient_norm'][number]} at learning rate {history['learning_rate'][number]:.3g}"
     )
 
 

@@ -3,18 +3,33 @@
 import datetime
 import json
 import os
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from training.speed import Speed
+
 # Reported as they are at the end, not as means.
 LAST_VALUES = {"learning_rate", "loss_scale", "skipped_steps"}
+# Of no use to tell a good checkpoint from a bad one.
+NOT_SCORES = LAST_VALUES | {"gradient_norm", "tokens", "length", "input_seconds"}
 
 
 def finite_steps(history: dict[str, np.ndarray]) -> np.ndarray:
     """Returns bool [n]: whether loss and gradient of the step are finite numbers."""
     return np.isfinite(history["loss"]) & np.isfinite(history["gradient_norm"])
+
+
+def mean_values(history: dict[str, np.ndarray]) -> dict[str, float]:
+    """Returns the mean of each value over the steps, all float32 [n].
+
+    Skipped steps do not count: in them nothing is worth averaging.
+    """
+    counted = finite_steps(history)
+    counted |= not counted.any()
+    return {name: float(values[counted].mean()) for name, values in history.items()}
 
 
 class EventWriter:
@@ -42,13 +57,28 @@ class Progress:
       output_dir: gets `events.out.tfevents.*` and `metrics.jsonl` (a JSON object a report: means since the last one).
       num_train_steps: step at which the run ends.
       batch_size: sequences in an update.
+      sequence_flops: static length -> floating-point operations of training on one sequence, if known.
     """
 
-    def __init__(self, output_dir: str, num_train_steps: int, batch_size: int):
+    def __init__(
+        self,
+        output_dir: str,
+        num_train_steps: int,
+        batch_size: int,
+        sequence_flops: Callable[[int], int] | None = None,
+    ):
         self.num_train_steps = num_train_steps
         self.batch_size = batch_size
+        self.sequence_flops = sequence_flops
+        self._speed = None
+        self._unsaved = []
         self._events = EventWriter(output_dir)
         self._path = os.path.join(output_dir, "metrics.jsonl")
+
+    def begin(self, step: int, strategy: tf.distribute.Strategy) -> int:
+        """Takes note of a start from this step, and returns the step at which the speed is told."""
+        self._speed = Speed(step, strategy, self.batch_size, self.sequence_flops)
+        return self._speed.tell_at
 
     def report(self, step: int, history: dict[str, np.ndarray], seconds: float) -> None:
         """Reports the steps up to `step`.
@@ -58,13 +88,16 @@ class Progress:
           history: float32 [n] each, one value for each of the last n steps.
           seconds: wall time of these n steps.
         """
+        self._unsaved.append(history)
+        if self._speed:
+            self._speed.took(step, history, seconds)
+        if step == 1 < self.num_train_steps:  # mostly tracing
+            return
         count = len(history["loss"])
-        # In float16 there may be skipped steps, in which nothing is worth averaging.
-        counted = finite_steps(history)
-        counted |= not counted.any()
-        scalars = {name: float(values[counted].mean()) for name, values in history.items()}
+        scalars = mean_values(history)
         scalars |= {name: float(history[name][-1]) for name in LAST_VALUES & history.keys()}
-        tokens = scalars.pop("tokens")
+        tokens, _ = scalars.pop("tokens"), scalars.pop("length")
+        scalars["input_wait_share"] = scalars.pop("input_seconds") * count / seconds
         scalars["sequences_per_second"] = count * self.batch_size / seconds
         scalars["tokens_per_second"] = count * tokens / seconds
         left = (self.num_train_steps - step) * seconds / count
@@ -72,6 +105,16 @@ class Progress:
         self._events.write(step, scalars)
         with tf.io.gfile.GFile(self._path, "a") as file:
             file.write(json.dumps({"step": step, **scalars}) + "\n")
+
+    def take_scores(self) -> dict[str, float]:
+        """Returns what the objective reports, the loss among it, as means over the steps since this was last called."""
+        history = {
+            name: np.concatenate([part[name] for part in self._unsaved])
+            for name in self._unsaved[0]
+        }
+        self._unsaved = []
+        means = mean_values(history)
+        return {name: means[name] for name in means.keys() - NOT_SCORES}
 
     def _line(self, step, scalars, seconds_left) -> str:
         left = datetime.timedelta(seconds=round(seconds_left))
