@@ -4,7 +4,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -42,8 +42,7 @@ class CheckpointWriter:
           arrays: by name in the checkpoint; nobody changes them any more. None: the checkpoint is there already.
           score: of the checkpoint, None if it takes no part in the choice of the best.
         """
-        self._writing = self._thread.submit(self._write, step, arrays, score)
-        self._writing.add_done_callback(_log_failure)
+        self._writing = self._thread.submit(self._try_to_write, step, arrays, score)
 
     def wait(self) -> None:
         """Returns when what was begun is on the disk.
@@ -59,6 +58,14 @@ class CheckpointWriter:
     def busy(self) -> bool:
         """Whether a checkpoint is being written now."""
         return bool(self._writing) and not self._writing.done()
+
+    def _try_to_write(self, step, arrays, score) -> None:
+        try:
+            self._write(step, arrays, score)
+        except Exception as error:
+            # Told at once, since it is raised only when the run next saves or ends.
+            logging.error("%s", error)
+            raise
 
     def _write(self, step, arrays, score) -> None:
         try:
@@ -111,9 +118,3 @@ class CheckpointWriter:
         # The index first: without it the rest is never taken for a checkpoint.
         for name in sorted(old, key=lambda name: not name.endswith(".index")):
             tf.io.gfile.remove(self._path(name))
-
-
-def _log_failure(writing: Future) -> None:
-    """Tells it at once; it is raised only when the run next saves or ends."""
-    if writing.exception():
-        logging.error("%s", writing.exception())
