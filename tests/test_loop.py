@@ -23,13 +23,13 @@ def run(tiny_config, pretraining_batches, tmp_path):
     """Trains, or goes on training, up to a step; dropout is on."""
     arrays = pretraining_batches(STEPS, 6)
 
-    def run(directory, until, change=lambda arrays: arrays, strategy=None):
+    def run(directory, until, change=lambda arrays: arrays, strategy=None, best_metric=None):
         strategy = strategy or tf.distribute.get_strategy()
         keras.utils.set_random_seed(5)
         with strategy.scope():
             model = BertPretrainer(tiny_config)
             adam = AdamWeightDecay(model.trainable_variables, 1e-2, STEPS, 2)
-        state = RunState(str(tmp_path / directory))
+        state = RunState(str(tmp_path / directory), best_metric=best_metric)
         step = load_weights(state, None, model, adam)
         batches = tf.data.Dataset.from_tensor_slices(change(dict(arrays))).skip(step)
         progress = Progress(state.output_dir, STEPS, 6)
@@ -52,7 +52,8 @@ def run(tiny_config, pretraining_batches, tmp_path):
 
 
 def losses(directory):
-    lines = (directory / "metrics.jsonl").read_text().splitlines()
+    path = directory / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
     return {entry["step"]: entry["loss"] for entry in map(json.loads, lines)}
 
 
@@ -72,6 +73,21 @@ def test_checkpoints_come_at_the_start_at_multiples_and_at_the_end(run, tmp_path
         int(path.stem.rsplit("-")[-1]) for path in (tmp_path / "run").glob("model.ckpt-*.index")
     }
     assert steps == {0, 3, 6, STEPS}
+
+
+def test_checkpoints_are_scored_by_the_mean_since_the_one_before(run, tmp_path):
+    run("run", STEPS, best_metric="loss")
+    reported = losses(tmp_path / "run")  # all but step 1
+    means = {6: np.mean([reported[step] for step in (4, 5, 6)]), 7: reported[7]}
+    best = json.loads((tmp_path / "run/best_checkpoint.json").read_text())
+    assert best["metric"] == "loss" and best["step"] == min(means, key=means.get)
+    assert best["value"] == pytest.approx(means[best["step"]])
+
+
+def test_an_unknown_metric_stops_the_run_after_its_first_step(run, tmp_path):
+    with pytest.raises(ValueError, match="--keep_best_metric=f1: .*loss, masked_lm_accuracy"):
+        run("run", STEPS, best_metric="f1")
+    assert not losses(tmp_path / "run")
 
 
 def test_a_complete_run_is_left_as_it_is(run, tmp_path):
