@@ -6,6 +6,7 @@ from absl import flags
 
 from training.lamb import Lamb, NvidiaLamb
 from training.loss_scale import DynamicLossScale
+from training.nonfinite import NonFiniteSkip
 from training.optimizer import WEIGHT_DECAY, AdamWeightDecay
 from training.run_state import RunState
 from training.strategy import (
@@ -45,10 +46,11 @@ def define_training_flags(max_seq_length: int) -> None:
     flags.DEFINE_integer(
         "iterations_per_loop",
         1000,
-        "Steps that a TPU runs between reports; on CPU and GPU at most so many, reports come sooner.",
+        "Most steps that run on the device between reports; fewer do where they would take over 5 seconds.",
         lower_bound=1,
     )
     _define_new_flags()
+    _define_fault_flags()
     _define_kept_checkpoint_flags()
     _define_optimizer_flags()
     _define_tpu_flags()
@@ -154,6 +156,27 @@ def _define_kept_checkpoint_flags() -> None:
     )
 
 
+def _define_fault_flags() -> None:
+    """What is lost when something goes wrong."""
+    steps, minutes = "save_checkpoints_steps", "save_checkpoints_minutes"
+    flags.DEFINE_float(minutes, None, "Minutes between checkpoints, instead of steps.", 0.0)
+    flags.register_multi_flags_validator(
+        [steps, minutes],
+        lambda given: given[minutes] is None or FLAGS[steps].using_default_value,
+        "both say when to save, give one of them",
+    )
+    flags.DEFINE_enum(
+        "on_nonfinite",
+        "stop",
+        ["stop", "skip"],
+        "What to do when a gradient is not a finite number: stop with status 17, or leave the update out, "
+        "say so and go on. float16 always leaves it out, and lowers the scale of the loss.",
+    )
+    flags.DEFINE_integer(
+        "max_nonfinite_steps", 10, "Updates that --on_nonfinite=skip may leave out in a run.", 1
+    )
+
+
 def _define_optimizer_flags() -> None:
     """How variables are updated; the original had no choice, and the defaults are what it did."""
     flags.DEFINE_enum(
@@ -256,6 +279,8 @@ def optimizer_from_flags(
         settings["bias_correction"] = FLAGS.adam_bias_correction
     if FLAGS.dtype == "float16":
         settings["guard"] = DynamicLossScale()
+    elif FLAGS.on_nonfinite == "skip":
+        settings["guard"] = NonFiniteSkip()
     return OPTIMIZERS[FLAGS.optimizer](
         model.trainable_variables,
         FLAGS.learning_rate,
@@ -279,12 +304,14 @@ def run_state_from_flags() -> RunState:
     )
 
 
-def loop_arguments() -> dict[str, int]:
+def loop_arguments() -> dict[str, int | float | None]:
     """Returns the arguments of `training.loop.train` that are flags."""
     names = (
         "seed",
         "save_checkpoints_steps",
+        "save_checkpoints_minutes",
         "iterations_per_loop",
         "gradient_accumulation_steps",
+        "max_nonfinite_steps",
     )
     return {name: FLAGS[name].value for name in names}

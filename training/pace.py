@@ -32,7 +32,7 @@ class Pace:
     ):
         self.num_train_steps = num_train_steps
         self.iterations_per_loop = iterations_per_loop
-        self.save_steps = num_train_steps if save_minutes else save_steps
+        self.save_steps = save_steps if save_minutes is None else num_train_steps
         self.save_minutes = save_minutes
         self.look_at = look_at
         self._clock = clock
@@ -52,10 +52,9 @@ class Pace:
 
     def save_is_due(self, step: int) -> bool:
         """Returns whether to save at this step; then the minutes begin anew."""
-        if self.save_minutes and self._clock() - self._saved >= 60 * self.save_minutes:
-            due = True
-        else:
-            due = step == self.num_train_steps or step % self.save_steps == 0
+        due = step == self.num_train_steps or step % self.save_steps == 0
+        if self.save_minutes is not None:
+            due |= self._clock() - self._saved >= 60 * self.save_minutes
         if due:
             self._saved = self._clock()
         return due

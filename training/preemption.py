@@ -9,6 +9,8 @@ METADATA_HOST = "metadata.google.internal"
 # What Compute Engine tells a machine of its own end.
 NOTICES = {"maintenance-event": "TERMINATE_ON_HOST_MAINTENANCE", "preempted": "TRUE"}
 RETRY_SECONDS = 60.0
+# The server answers when the value changes, or after the seconds, lest a change between two requests is missed.
+WAIT = "?wait_for_change=true&timeout_sec=20"
 
 
 class Preempted(Exception):
@@ -60,7 +62,6 @@ class StopRequests:
         os.write(2, text.encode())
 
     def _watch(self, notice: str) -> None:
-        """Waits in requests that the server answers when the value changes."""
         query = ""
         while not self._left.is_set():
             try:
@@ -71,7 +72,7 @@ class StopRequests:
             if value == NOTICES[notice]:
                 self.reason = f"{notice} {value}"
                 return
-            query = "?wait_for_change=true"
+            query = WAIT
 
 
 def _read_metadata(path: str) -> str:
