@@ -34,7 +34,8 @@ from training.loop import predict, train
 from training.progress import Progress
 from training.record_files import scan_files
 from training.results import write_eval_results
-from training.weights import load_weights
+from training.weights import check_same_start, load_weights
+from training.workers import wait_for_workers
 
 FLAGS = flags.FLAGS
 
@@ -71,45 +72,46 @@ def read_inputs(config: BertConfig, task: Task) -> tuple[dict[str, list[Example]
     return examples, tokenizer
 
 
-def write_features(split: str, examples, task, tokenizer) -> str:
-    """Writes `<split>.tf_record` into output_dir and returns its path."""
+def write_features(output_dir: str, split: str, examples, task, tokenizer) -> str:
+    """Writes `<split>.tf_record` and returns its path."""
     features = encode_examples(examples, task.labels, FLAGS.max_seq_length, tokenizer)
-    path = os.path.join(FLAGS.output_dir, f"{split}.tf_record")
+    path = os.path.join(output_dir, f"{split}.tf_record")
     write_records(path, features)
     return path
 
 
-def write_test_results(batches) -> None:
+def write_test_results(output_dir: str, batches) -> None:
     """Writes test_results.tsv: the probabilities of the classes, a line for each example in file order."""
     lines = [
         "\t".join(str(probability) for probability in row) + "\n"
         for batch in batches
         for row in batch["probabilities"][batch["is_real_example"] > 0]
     ]
-    path = os.path.join(FLAGS.output_dir, "test_results.tsv")
+    path = os.path.join(output_dir, "test_results.tsv")
     write_text(path, "".join(lines))
     logging.info("***** %d predictions, in %s *****", len(lines), path)
 
 
 def main() -> None:
     """Checks, then trains, evaluates and predicts as the flags ask."""
+    strategy = strategy_from_flags("eval_batch_size", "predict_batch_size")
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
     task = find_task(FLAGS.task_name)
     examples, tokenizer = read_inputs(config, task)
     num_train_steps, num_warmup_steps = steps_from_epochs(len(examples.get("train", [])))
 
-    strategy = strategy_from_flags("eval_batch_size", "predict_batch_size")
-    state = run_state_from_flags()
+    state = run_state_from_flags(strategy)
     with strategy.scope():
         model = BertClassifier(config, len(task.labels), FLAGS.rematerialize)
         optimizer = optimizer_from_flags(model, num_train_steps, num_warmup_steps)
     step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
+    check_same_start(strategy, model, step)
     spec = feature_spec(FLAGS.max_seq_length)
-    tf.io.gfile.makedirs(FLAGS.output_dir)
+    tf.io.gfile.makedirs(state.own_dir)
 
     if FLAGS.do_train:
         state.claim()
-        path = write_features("train", examples["train"], task, tokenizer)
+        path = write_features(state.own_dir, "train", examples["train"], task, tokenizer)
         batches = train_batches(
             scan_files([path]),
             spec,
@@ -125,19 +127,20 @@ def main() -> None:
             strategy,
             batches,
             state,
-            Progress(FLAGS.output_dir, num_train_steps, FLAGS.train_batch_size),
+            Progress(state.own_dir, num_train_steps, FLAGS.train_batch_size),
             num_train_steps=num_train_steps,
             **loop_arguments(),
         )
     if FLAGS.do_eval:
-        path = write_features("eval", examples["dev"], task, tokenizer)
+        path = write_features(state.own_dir, "eval", examples["dev"], task, tokenizer)
         batches = eval_batches(scan_files([path]), spec, FLAGS.eval_batch_size)
         scores = list(predict(model, example_scores, batches, strategy))
-        write_eval_results(FLAGS.output_dir, evaluation_metrics(scores), step)
+        write_eval_results(state.own_dir, evaluation_metrics(scores), step)
     if FLAGS.do_predict:
-        path = write_features("predict", examples["test"], task, tokenizer)
+        path = write_features(state.own_dir, "predict", examples["test"], task, tokenizer)
         batches = eval_batches(scan_files([path]), spec, FLAGS.predict_batch_size)
-        write_test_results(predict(model, example_scores, batches, strategy))
+        write_test_results(state.own_dir, predict(model, example_scores, batches, strategy))
+    wait_for_workers(strategy)
 
 
 if __name__ == "__main__":

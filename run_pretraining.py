@@ -30,7 +30,8 @@ from training.loop import predict, train
 from training.progress import Progress
 from training.record_files import ScannedFile, bad_records_named, scan_files
 from training.results import write_eval_results
-from training.weights import load_weights
+from training.weights import check_same_start, load_weights
+from training.workers import wait_for_workers
 
 FLAGS = flags.FLAGS
 
@@ -78,20 +79,21 @@ def main() -> None:
     """Checks, then trains, then evaluates."""
     if not (FLAGS.do_train or FLAGS.do_eval):
         raise ValueError("nothing to do: give --do_train=true, --do_eval=true or both")
+    strategy = strategy_from_flags("eval_batch_size")
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
     config.check_seq_length(FLAGS.max_seq_length)
     files = find_records("input_file", config)
     eval_files = find_records("eval_input_file", config) if FLAGS.eval_input_file else files
 
-    strategy = strategy_from_flags("eval_batch_size")
-    state = run_state_from_flags()
+    state = run_state_from_flags(strategy)
     with strategy.scope():
         model = BertPretrainer(config, rematerialize=FLAGS.rematerialize)
         num_warmup_steps = warmup_steps(FLAGS.num_train_steps)
         optimizer = optimizer_from_flags(model, FLAGS.num_train_steps, num_warmup_steps)
     step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
+    check_same_start(strategy, model, step)
     spec = feature_spec(FLAGS.max_seq_length, FLAGS.max_predictions_per_seq)
-    tf.io.gfile.makedirs(FLAGS.output_dir)
+    tf.io.gfile.makedirs(state.own_dir)
 
     if FLAGS.do_train:
         state.claim()
@@ -103,7 +105,7 @@ def main() -> None:
                 strategy,
                 train_batches(files, spec, FLAGS.train_batch_size, FLAGS.seed, step),
                 state,
-                Progress(FLAGS.output_dir, FLAGS.num_train_steps, FLAGS.train_batch_size),
+                Progress(state.own_dir, FLAGS.num_train_steps, FLAGS.train_batch_size),
                 num_train_steps=FLAGS.num_train_steps,
                 **loop_arguments(),
             )
@@ -112,7 +114,8 @@ def main() -> None:
         batches = batches.take(FLAGS.max_eval_steps)
         with bad_records_named(eval_files, spec):
             scores = list(predict(model, sequence_scores, batches, strategy))
-        write_eval_results(FLAGS.output_dir, evaluation_metrics(scores), step)
+        write_eval_results(state.own_dir, evaluation_metrics(scores), step)
+    wait_for_workers(strategy)
 
 
 if __name__ == "__main__":

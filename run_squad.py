@@ -39,7 +39,8 @@ from training.loop import predict, train
 from training.progress import Progress
 from training.record_files import scan_files
 from training.results import write_eval_results
-from training.weights import load_weights
+from training.weights import check_same_start, load_weights
+from training.workers import wait_for_workers
 
 FLAGS = flags.FLAGS
 
@@ -131,11 +132,11 @@ def window_flags() -> dict[str, int]:
     }
 
 
-def prepare(split: str, tokenizer: FullTokenizer) -> RecordSet:
+def prepare(output_dir: str, split: str, tokenizer: FullTokenizer) -> RecordSet:
     """Writes the records of "train" or "eval" into output_dir, unless they are there."""
     file_flag = {"train": "train_file", "eval": "predict_file"}[split]
     return prepare_records(
-        FLAGS.output_dir,
+        output_dir,
         split,
         match_files(FLAGS[file_flag].value),
         tokenizer,
@@ -192,7 +193,7 @@ def answer_questions(model, records, tokenizer, strategy) -> dict[str, Predictio
     }
 
 
-def evaluate(golds, predictions, threshold: float, step: int) -> None:
+def evaluate(output_dir: str, golds, predictions, threshold: float, step: int) -> None:
     """Writes eval_results.txt, and the error report if it is wanted."""
     if FLAGS.version_2_with_negative:
         best_texts = {qas_id: made.best_non_null for qas_id, made in predictions.items()}
@@ -201,10 +202,10 @@ def evaluate(golds, predictions, threshold: float, step: int) -> None:
     else:
         texts = {qas_id: made.text(threshold) for qas_id, made in predictions.items()}
         results = evaluate_v1(golds, texts)
-    write_eval_results(FLAGS.output_dir, results, step)
+    write_eval_results(output_dir, results, step)
     if FLAGS.error_report:
         wrong = find_wrong_answers(read_predict_file(), predictions, threshold)
-        write_error_report(FLAGS.output_dir, wrong, results, threshold)
+        write_error_report(output_dir, wrong, results, threshold)
 
 
 def null_threshold(golds, predictions: dict[str, Prediction]) -> float:
@@ -223,15 +224,15 @@ def main() -> None:
     """Checks, then trains, answers and evaluates as the flags ask."""
     if FLAGS.verbose_logging:
         logging.set_verbosity(logging.DEBUG)
+    strategy = strategy_from_flags("predict_batch_size")
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
     check_flags(config)
     tokenizer = read_tokenizer(config)
     golds = gold_answers(read_predict_file()) if FLAGS.do_eval else {}
-    strategy = strategy_from_flags("predict_batch_size")
-    state = run_state_from_flags()
+    state = run_state_from_flags(strategy)
     state.claim()
     records = {
-        split: prepare(split, tokenizer)
+        split: prepare(state.own_dir, split, tokenizer)
         for split, wanted in (
             ("train", FLAGS.do_train),
             ("eval", FLAGS.do_predict or FLAGS.do_eval),
@@ -244,6 +245,7 @@ def main() -> None:
         model = BertSpanPredictor(config, FLAGS.rematerialize)
         optimizer = optimizer_from_flags(model, num_train_steps, num_warmup_steps)
     step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
+    check_same_start(strategy, model, step)
 
     if FLAGS.do_train:
         batches = bucketed_train_batches(
@@ -262,17 +264,18 @@ def main() -> None:
             strategy,
             batches,
             state,
-            Progress(FLAGS.output_dir, num_train_steps, FLAGS.train_batch_size),
+            Progress(state.own_dir, num_train_steps, FLAGS.train_batch_size),
             num_train_steps=num_train_steps,
             **loop_arguments(),
         )
     if "eval" in records:
         predictions = answer_questions(model, records["eval"], tokenizer, strategy)
         threshold = null_threshold(golds, predictions)
-        write_predictions(FLAGS.output_dir, predictions, threshold)
-        logging.info("***** %d answers, in %s *****", len(predictions), FLAGS.output_dir)
+        write_predictions(state.own_dir, predictions, threshold)
+        logging.info("***** %d answers, in %s *****", len(predictions), state.own_dir)
     if FLAGS.do_eval:
-        evaluate(golds, predictions, threshold, step)
+        evaluate(state.own_dir, golds, predictions, threshold, step)
+    wait_for_workers(strategy)
 
 
 if __name__ == "__main__":

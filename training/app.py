@@ -19,6 +19,7 @@ FLAGS = flags.FLAGS
 
 NON_FINITE_LOSS = 17
 PREEMPTED = 42
+WORKER_LOST = 43
 
 
 @contextlib.contextmanager
@@ -61,8 +62,8 @@ def run(main) -> None:
     Args:
       main: function without arguments. A ValueError or OSError that it raises is taken for bad input: it is shown
         as one line on stderr, exit status 1; its traceback only with `--debug`. A FloatingPointError (a loss that is
-        not finite) exits with 17, a run that was asked to stop and has saved with 42. Any other exception keeps its
-        traceback, because it is a defect of ours.
+        not finite) exits with 17, a run that was asked to stop and has saved with 42, one of several workers that
+        lost another with 43. Any other exception keeps its traceback, because it is a defect of ours.
     """
     flags.DEFINE_bool("debug", False, "Show the traceback of an error instead of one line.")
     _show_in_help(["training.app", "training.common_flags"])
@@ -101,6 +102,16 @@ def _call(main) -> None:
         _exit(str(error), status=PREEMPTED)
     except (ValueError, OSError) as error:
         _exit(str(error))
+    except Exception as error:
+        from training.workers import lost_worker  # not above: it imports TensorFlow
+
+        reason = lost_worker(error)
+        if not reason:
+            raise
+        _exit(
+            f"a worker was lost ({reason}): start all workers again, the run goes on from its last checkpoint",
+            status=WORKER_LOST,
+        )
 
 
 def _exit(message: str, status: int = 1) -> None:

@@ -1,5 +1,7 @@
 """Flags that the run_* scripts share, and what is made of them; names and defaults of the original."""
 
+import sys
+
 import keras
 import tensorflow as tf
 from absl import flags
@@ -15,6 +17,7 @@ from training.strategy import (
     is_tpu,
     set_seed_and_precision,
 )
+from training.workers import check_agreement, is_chief, own_directory
 
 FLAGS = flags.FLAGS
 
@@ -258,6 +261,7 @@ def strategy_from_flags(*eval_batch_flags: str) -> tf.distribute.Strategy:
         master=FLAGS.master,
         num_tpu_cores=FLAGS.num_tpu_cores,
     )
+    _check_same_flags(strategy)
     micro_batches = FLAGS.gradient_accumulation_steps
     check_batch_size("train_batch_size", FLAGS.train_batch_size, strategy, micro_batches)
     for name in eval_batch_flags:
@@ -266,6 +270,15 @@ def strategy_from_flags(*eval_batch_flags: str) -> tf.distribute.Strategy:
         raise ValueError("--dtype=float16: a TPU has no float16 products, use --dtype=bfloat16")
     set_seed_and_precision(FLAGS.seed, FLAGS.dtype)
     return strategy
+
+
+def _check_same_flags(strategy):
+    """Several workers must run the same; where their files are may differ from host to host."""
+    names = [flag.name for flag in FLAGS.get_key_flags_for_module(sys.argv[0])]
+    names = [name for name in names if not name.endswith(("_dir", "_file", "_checkpoint"))]
+    advice = "start all workers with the same script and flags"
+    check_agreement(strategy, {"the list of flags": names}, advice)
+    check_agreement(strategy, {f"--{name}": FLAGS[name].value for name in names}, advice)
 
 
 def optimizer_from_flags(
@@ -294,13 +307,14 @@ def optimizer_from_flags(
     )
 
 
-def run_state_from_flags() -> RunState:
-    """Returns the state of the run in output_dir."""
+def run_state_from_flags(strategy: tf.distribute.Strategy) -> RunState:
+    """Returns the state of the run in output_dir, which only the chief of several workers writes to."""
     return RunState(
         FLAGS.output_dir,
         FLAGS.keep_checkpoint_max,
         FLAGS.keep_checkpoint_every_n_hours,
         FLAGS.keep_best_metric,
+        None if is_chief(strategy) else own_directory(strategy),
     )
 
 

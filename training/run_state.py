@@ -45,6 +45,7 @@ class RunState:
 
     Attributes:
       output_dir: the directory, local or remote.
+      own_dir: where this process puts everything but checkpoints: `output_dir`, but for workers that are not the chief.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class RunState:
         keep: int = 5,
         keep_every_hours: float | None = None,
         best_metric: str | None = None,
+        own_dir: str | None = None,
     ):
         """Args:
         output_dir: need not exist yet.
@@ -60,8 +62,12 @@ class RunState:
         keep_every_hours: of each period of so many hours the last checkpoint stays too.
         best_metric: the checkpoint with the best value of it stays too: the lowest of a loss, the highest of another
           metric. `best_checkpoint.json` says which one that is.
+        own_dir: of a worker that is not the chief: it reads checkpoints, and leaves saving to the chief. None: this
+          process saves.
         """
         self.output_dir = output_dir
+        self.own_dir = own_dir or output_dir
+        self._saves = own_dir is None
         self._best_metric = best_metric
         self._writer = CheckpointWriter(output_dir, keep, keep_every_hours)
         self._lock = None
@@ -134,7 +140,7 @@ class RunState:
           OSError: if that cannot be done, or another process holds the lock.
           ValueError: see `read_best`.
         """
-        if self._claimed:
+        if self._claimed or not self._saves:
             return
         try:
             tf.io.gfile.makedirs(self.output_dir)
@@ -167,6 +173,8 @@ class RunState:
           OSError: if this or the checkpoint before cannot be written; earlier ones are untouched then.
           ValueError: see `check_scores`.
         """
+        if not self._saves:
+            return
         self.claim()
         if self._writer.busy:
             logging.info("Step %d waits: the checkpoint before is still being written", step)

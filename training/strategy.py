@@ -56,6 +56,7 @@ def create_strategy(
 
 def _multi_worker_strategy(workers):
     logging.info("Waiting for all %d workers of TF_CONFIG", workers)
+    tf.get_logger().setLevel("WARNING")  # it tells of every all-reduce that is traced, twice
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as error:

@@ -1,11 +1,15 @@
 """The variables of a run: their names in checkpoints, and where their values come from."""
 
+import zlib
+
 import keras
+import tensorflow as tf
 from absl import logging
 
 from modeling.checkpoint import load_init_checkpoint
 from training.optimizer import AdamWeightDecay
 from training.run_state import RunState
+from training.workers import check_agreement, num_workers
 
 
 def checkpoint_variables(model: keras.Model, optimizer: AdamWeightDecay | None = None) -> dict:
@@ -48,3 +52,17 @@ def load_weights(
             f"nothing to evaluate: no checkpoint in --output_dir={state.output_dir} and no --init_checkpoint"
         )
     return 0
+
+
+def check_same_start(strategy: tf.distribute.Strategy, model: keras.Model, step: int) -> None:
+    """Raises ValueError unless all workers found the same checkpoint, or start from the same weights."""
+    if num_workers(strategy) == 1:
+        return
+    checksum = 0
+    for variable in model.variables:
+        checksum = zlib.crc32(variable.numpy(), checksum)
+    start = {"the step to go on from": step, "the checksum of the weights": checksum}
+    advice = (
+        "all workers need the same --output_dir, on a shared file system, and --init_checkpoint"
+    )
+    check_agreement(strategy, start, advice)

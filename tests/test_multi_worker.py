@@ -1,0 +1,228 @@
+"""Several workers over loopback, as a user starts them: the same results, one writer, and no hanging."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_scripts import (
+    ROOT,
+    classifier_flags,
+    files,  # noqa: F401
+    pretraining_flags,
+    record_flags,
+    results,
+    succeed,
+)
+
+from training.workers import workers_of_tf_config
+
+WORKER_LOST = 43
+
+
+def tf_config(addresses, index):
+    cluster = {"worker": addresses}
+    return json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+
+
+def free_addresses(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+    for each in sockets:
+        each.close()
+    return addresses
+
+
+def start(script, tmp_path, *flags_of_workers):
+    """Starts a worker for each dict of flags; each has a folder of its own for temporary files."""
+    addresses = free_addresses(len(flags_of_workers))
+    processes = []
+    for index, flags in enumerate(flags_of_workers):
+        scratch = tmp_path / f"scratch{index}"
+        scratch.mkdir(exist_ok=True)
+        environment = {
+            **os.environ,
+            "TF_CONFIG": tf_config(addresses, index),
+            "TMPDIR": str(scratch),
+        }
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / script), *(f"--{n}={v}" for n, v in flags.items())],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+        )
+        processes.append(process)
+    return processes
+
+
+def finish(processes):
+    """Returns (status, stderr) of every worker."""
+    ended = [process.communicate(timeout=300) for process in processes]
+    return [(p.returncode, stderr) for p, (_, stderr) in zip(processes, ended, strict=True)]
+
+
+def wait_for(path, processes):
+    while not path.exists():
+        assert all(process.poll() is None for process in processes), finish(processes)
+        time.sleep(0.01)
+
+
+def names(folder):
+    """Returns what is in a folder, the random part of event files left out."""
+    found = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+    return sorted(str(p).split(".out.tfevents")[0] for p in found)
+
+
+def tensors(prefix):
+    reader = tf.train.load_checkpoint(str(prefix))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def assert_same_checkpoint(ours, theirs):
+    ours, theirs = tensors(ours), tensors(theirs)
+    assert ours.keys() == theirs.keys()
+    for name, values in theirs.items():
+        # The key's bias has no gradient but rounding, see scale_of in test_invariance.
+        scale = np.abs(theirs[name.replace("self/key/bias", "self/query/bias")]).max()
+        np.testing.assert_allclose(ours[name], values, rtol=0, atol=1e-5 * scale, err_msg=name)
+
+
+@pytest.fixture
+def without_dropout(files):  # noqa: F811
+    """The files of the scripts' tests; dropout, which depends on the number of replicas, is off."""
+    path = files / "bert_config.json"
+    config = json.loads(path.read_text())
+    dropout = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    path.write_text(json.dumps({**config, **dropout}))
+    succeed("create_pretraining_data.py", **record_flags(files))
+    return files
+
+
+def test_two_workers_write_what_one_process_writes(without_dropout, tmp_path):
+    flags = pretraining_flags(without_dropout, do_eval="true", max_eval_steps=3)
+    alone = {**flags, "output_dir": tmp_path / "alone"}
+    together = {**flags, "output_dir": tmp_path / "together"}
+    succeed("run_pretraining.py", **alone)
+    (status, stderr), (other, _) = finish(start("run_pretraining.py", tmp_path, together, together))
+    assert (status, other) == (0, 0), stderr
+    assert_same_checkpoint(tmp_path / "together/model.ckpt-5", tmp_path / "alone/model.ckpt-5")
+    expected = results(tmp_path / "alone")
+    assert results(tmp_path / "together") == pytest.approx(expected, rel=1e-5)
+    assert names(tmp_path / "together") == names(tmp_path / "alone")
+    assert not names(tmp_path / "scratch1")
+
+
+def test_a_killed_worker_stops_the_other_and_a_restart_goes_on(without_dropout, tmp_path):
+    flags = pretraining_flags(
+        without_dropout, num_train_steps=200, save_checkpoints_steps=10, iterations_per_loop=5
+    )
+    workers = start("run_pretraining.py", tmp_path, flags, flags)
+    wait_for(without_dropout / "run/model.ckpt-10.index", workers)
+    workers[1].kill()
+    killed = time.monotonic()
+    (status, stderr), _ = finish(workers)
+    assert time.monotonic() - killed < 60
+    assert status == WORKER_LOST, stderr
+    last = stderr.splitlines()[-1]
+    assert last.startswith("error: a worker was lost") and "start all workers again" in last
+    assert "Traceback" not in stderr
+    assert not (without_dropout / "run/model.ckpt-200.index").exists()
+
+    (status, stderr), (other, _) = finish(start("run_pretraining.py", tmp_path, flags, flags))
+    assert (status, other) == (0, 0), stderr
+    assert "Continuing from" in stderr
+    alone = {**flags, "output_dir": tmp_path / "alone"}
+    succeed("run_pretraining.py", **alone)
+    assert_same_checkpoint(tmp_path / "run/model.ckpt-200", tmp_path / "alone/model.ckpt-200")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("silent", [0, 1])
+def test_a_silent_worker_stops_the_other(without_dropout, tmp_path, silent):
+    flags = pretraining_flags(without_dropout, num_train_steps=10**6, iterations_per_loop=5)
+    workers = start("run_pretraining.py", tmp_path, flags, flags)
+    wait_for(without_dropout / "run/metrics.jsonl", workers)
+    workers[silent].send_signal(signal.SIGSTOP)
+    stopped = time.monotonic()
+    ((status, stderr),) = finish([workers[1 - silent]])
+    assert time.monotonic() - stopped < 60
+    assert status == WORKER_LOST and "Traceback" not in stderr, stderr
+    workers[silent].send_signal(signal.SIGCONT)
+    ((status, stderr),) = finish([workers[silent]])
+    assert status == WORKER_LOST and "Traceback" not in stderr, stderr
+
+
+def test_workers_with_different_flags_stop_at_once_and_name_the_flag(without_dropout, tmp_path):
+    flags = pretraining_flags(without_dropout)
+    other = {**flags, "learning_rate": 3e-5}
+    for status, stderr in finish(start("run_pretraining.py", tmp_path, flags, other)):
+        assert status == 1
+        assert "--learning_rate of worker 1" in stderr.splitlines()[-1]
+    assert not (without_dropout / "run").exists()
+
+
+@pytest.mark.slow
+def test_workers_without_a_shared_directory_are_refused(without_dropout, tmp_path):
+    flags = pretraining_flags(without_dropout)
+    succeed("run_pretraining.py", **flags)
+    other = {**flags, "output_dir": tmp_path / "elsewhere"}
+    for status, stderr in finish(start("run_pretraining.py", tmp_path, flags, other)):
+        assert status == 1
+        assert "the step to go on from of worker 1" in stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_classification_on_two_workers_writes_the_same_results(without_dropout, tmp_path):
+    flags = classifier_flags(without_dropout, do_eval="true", do_predict="true")
+    alone = {**flags, "output_dir": tmp_path / "alone"}
+    together = {**flags, "output_dir": tmp_path / "together"}
+    succeed("run_classifier.py", **alone)
+    (status, stderr), (other, _) = finish(start("run_classifier.py", tmp_path, together, together))
+    assert (status, other) == (0, 0), stderr
+    assert results(tmp_path / "together") == pytest.approx(results(tmp_path / "alone"), rel=1e-5)
+    ours, theirs = (np.loadtxt(tmp_path / d / "test_results.tsv") for d in ("together", "alone"))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    assert names(tmp_path / "together") == names(tmp_path / "alone")
+
+
+BAD_TF_CONFIG = {
+    "{": "not JSON",
+    "[]": '"cluster" and "task"',
+    '{"cluster": {"worker": ["a:1"]}}': '"cluster" and "task"',
+    '{"cluster": {}, "task": {}}': "holds nothing",
+    '{"cluster": {"ps": ["a:1"], "worker": ["b:1"]}, "task": {}}': "'ps'",
+    '{"cluster": {"worker": "a:1"}, "task": {}}': "list of addresses",
+    '{"cluster": {"worker": ["a:1", "b"]}, "task": {}}': "'b' is not the host:port",
+    '{"cluster": {"worker": ["a:1", "a:1"]}, "task": {}}': "'a:1' is not the host:port of one",
+    '{"cluster": {"chief": ["a:1", "b:1"]}, "task": {}}': "one chief",
+    '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}': "'index': 1",
+    '{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}': "'type': 'chief'",
+}
+
+
+@pytest.mark.parametrize("text", BAD_TF_CONFIG)
+def test_a_wrong_tf_config_is_explained(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="TF_CONFIG") as raised:
+        workers_of_tf_config()
+    assert BAD_TF_CONFIG[text] in str(raised.value)
+
+
+def test_the_chief_is_one_of_the_workers(monkeypatch):
+    task = {"type": "worker", "index": 1}
+    cluster = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    assert workers_of_tf_config() == 3
+
+
+def test_without_tf_config_there_is_one_worker(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert workers_of_tf_config() == 1
