@@ -147,7 +147,9 @@ class AdamWeightDecay:
             self.variables, self.rate_factors, self.first, self.second, gradients, strict=True
         ):
             w = variable.value
-            new = self.update(variable.path, w, m, v, gradient, factor * rate, corrections)
+            # What needs no gradient (beta * m, decay * w) would else be computed, and kept, from the start of the step.
+            with tf.control_dependencies([gradient]):
+                new = self.update(variable.path, w, m, v, gradient, factor * rate, corrections)
             for target, value in zip((w, m, v), new, strict=True):
                 target.assign(value)
 

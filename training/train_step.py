@@ -94,7 +94,11 @@ def sum_over_micro_batches(share, batch: Tensors, num_micro_batches: int):
 
     results = share.get_concrete_function(micro_batch(0), tf.constant(0)).structured_outputs
     zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), results)
+    # One at a time: by default the executor begins ten, and memory is that of all of them.
     _, sums = tf.while_loop(
-        lambda number, _: number < num_micro_batches, add_one, (tf.constant(0), zeros)
+        lambda number, _: number < num_micro_batches,
+        add_one,
+        (tf.constant(0), zeros),
+        parallel_iterations=1,
     )
     return sums
