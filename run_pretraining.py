@@ -9,12 +9,13 @@ r"""Pre-trains BERT: masked language model and next sentence prediction (Devlin 
 from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
 
 import tensorflow as tf
-from absl import flags
+from absl import flags, logging
 
 from modeling.config import BertConfig
 from modeling.heads import BertPretrainer
 from pretraining.documents import expand_patterns
 from pretraining.objective import OBJECTIVE, evaluation_metrics, sequence_scores
+from pretraining.phases import Phase, extra_steps, remaining
 from pretraining.records import check_first_records, feature_spec
 from training.batches import eval_batches, train_batches
 from training.common_flags import (
@@ -30,6 +31,8 @@ from training.loop import predict, train
 from training.progress import Progress
 from training.record_files import ScannedFile, bad_records_named, scan_files
 from training.results import write_eval_results
+from training.schedule import Schedule
+from training.strategy import check_batch_size
 from training.weights import check_same_start, load_weights
 from training.workers import wait_for_workers
 
@@ -45,7 +48,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "eval_input_file",
         None,
-        "Records for --do_eval, held out of training (default: input_file).",
+        "Records for --do_eval, held out of training, as long as those of the last phase (default: the "
+        "records of the last phase).",
     )
     flags.DEFINE_integer("max_predictions_per_seq", 20, "Masked tokens that a record has room for.")
     flags.DEFINE_bool("do_eval", False, "Evaluate and write eval_results.txt.")
@@ -57,22 +61,148 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("eval_batch_size", 8, "Sequences in a batch of evaluation.", 1)
     flags.DEFINE_integer(
-        "num_train_steps", 100000, "Updates in all, with those before a resume.", 1
+        "num_train_steps",
+        100000,
+        "Updates in all, with those before a resume; without those of a second phase.",
+        lower_bound=1,
     )
     define_warmup_flags(num_warmup_steps=10000)
     flags.DEFINE_integer(
         "max_eval_steps", 100, "Batches of evaluation, wrapping around the records.", 1
     )
+    define_phase2_flags()
 
 
-def find_records(flag: str, config: BertConfig) -> list[ScannedFile]:
+def define_phase2_flags() -> None:
+    """Defines a second phase of training, which the original needed a second run for."""
+    flags.DEFINE_string(
+        "phase2_input_file",
+        None,
+        "Records of a second phase of training, with longer sequences, in the same run; a comma list of "
+        "globs. What --phase2_* leaves out is as in the first phase.",
+    )
+    flags.DEFINE_integer("phase2_max_seq_length", 512, "Length of an input in the second phase.")
+    flags.DEFINE_integer(
+        "phase2_max_predictions_per_seq", None, "Masked tokens that its records have room for."
+    )
+    flags.DEFINE_integer(
+        "phase2_num_train_steps",
+        None,
+        "Its updates (default: a ninth of --num_train_steps, so that it is a tenth of the run).",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer("phase2_train_batch_size", None, "Sequences in one of its updates.", 1)
+    flags.DEFINE_integer(
+        "phase2_gradient_accumulation_steps", None, "Micro-batches of one of its batches.", 1
+    )
+    flags.DEFINE_float(
+        "phase2_learning_rate",
+        None,
+        "Its peak learning rate; it has a warm-up and a decay of its own then, and the first phase decays "
+        "to 0. Default: one warm-up and one decay over both phases.",
+        0.0,
+    )
+    define_warmup_flags(prefix="phase2_")
+    names = [name for name in FLAGS if name.startswith("phase2_")]
+    for name in sorted({*names} - {"phase2_input_file"}):
+        needed = "phase2_learning_rate" if "warmup" in name else "phase2_input_file"
+        flags.register_multi_flags_validator(
+            [name, needed],
+            lambda given, name=name, needed=needed: (
+                FLAGS[name].using_default_value or given[needed] is not None
+            ),
+            f"--{name} needs --{needed}",
+        )
+
+
+def find_records(
+    flag: str, spec: dict[str, tf.io.FixedLenFeature], vocab_size: int, prefix: str = ""
+) -> list[ScannedFile]:
     """Returns the record files that the flag's globs match, after a look at their lengths and first records."""
     paths = expand_patterns(FLAGS[flag].value.split(","), flag=flag)
     files = scan_files(paths, FLAGS.skip_corrupt_records)
-    check_first_records(
-        files, FLAGS.max_seq_length, FLAGS.max_predictions_per_seq, config.vocab_size
-    )
+    check_first_records(files, spec, vocab_size, prefix)
     return files
+
+
+def read_phases(config: BertConfig) -> list[Phase]:
+    """Returns the phases of training, after a check of all their records."""
+    steps = FLAGS.num_train_steps
+    if not FLAGS.phase2_input_file:
+        return [read_phase(config, "", run_schedule(steps), 0, steps)]
+    more = FLAGS.phase2_num_train_steps or max(1, steps // 9)
+    first = second = run_schedule(steps + more)
+    if FLAGS.phase2_learning_rate is not None:
+        first = run_schedule(steps)
+        num_warmup_steps = warmup_steps(more, "phase2_")
+        if num_warmup_steps is None:
+            num_warmup_steps = more * first.num_warmup_steps // steps
+        second = Schedule(FLAGS.phase2_learning_rate, more, num_warmup_steps, first_step=steps)
+    return [
+        read_phase(config, "", first, 0, steps),
+        read_phase(config, "phase2_", second, steps, steps + more),
+    ]
+
+
+def run_schedule(num_train_steps: int) -> Schedule:
+    """Returns the learning rate by the flags that are not of the second phase."""
+    return Schedule(FLAGS.learning_rate, num_train_steps, warmup_steps(num_train_steps))
+
+
+def read_phase(
+    config: BertConfig, prefix: str, schedule: Schedule, first_step: int, last_step: int
+) -> Phase:
+    """Returns the phase that the flags with this prefix describe."""
+
+    def setting(name):
+        value = FLAGS[prefix + name].value
+        return FLAGS[name].value if value is None else value
+
+    config.check_seq_length(setting("max_seq_length"), f"{prefix}max_seq_length")
+    spec = feature_spec(setting("max_seq_length"), setting("max_predictions_per_seq"))
+    return Phase(
+        find_records(f"{prefix}input_file", spec, config.vocab_size, prefix),
+        spec,
+        setting("train_batch_size"),
+        setting("gradient_accumulation_steps"),
+        schedule,
+        first_step,
+        last_step,
+    )
+
+
+def train_phase(phases, phase: Phase, model, optimizer, strategy, state, step: int) -> int:
+    """Trains from `step` to the end of one of the phases, and returns the number of updates made."""
+    optimizer.schedule = phase.schedule._replace(decay_power=optimizer.schedule.decay_power)
+    progress = Progress(
+        state.own_dir,
+        phases[-1].last_step,
+        phase.batch_size,
+        extra_steps=extra_steps(phases, phase),
+    )
+    arguments = {
+        **loop_arguments(),
+        "gradient_accumulation_steps": phase.gradient_accumulation_steps,
+    }
+    done = step - phase.first_step
+    logging.info(
+        "Training on sequences of length %d up to step %d, %d in a batch",
+        phase.max_seq_length,
+        phase.last_step,
+        phase.batch_size,
+    )
+    with bad_records_named(phase.files, phase.spec):
+        return train(
+            model,
+            OBJECTIVE,
+            optimizer,
+            strategy,
+            train_batches(phase.files, phase.spec, phase.batch_size, FLAGS.seed, done),
+            state,
+            progress,
+            num_train_steps=phase.last_step,
+            **arguments,
+        )
 
 
 def main() -> None:
@@ -81,38 +211,37 @@ def main() -> None:
         raise ValueError("nothing to do: give --do_train=true, --do_eval=true or both")
     strategy = strategy_from_flags("eval_batch_size")
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
-    config.check_seq_length(FLAGS.max_seq_length)
-    files = find_records("input_file", config)
-    eval_files = find_records("eval_input_file", config) if FLAGS.eval_input_file else files
+    phases = read_phases(config)
+    last = phases[-1]
+    eval_files = last.files
+    if FLAGS.eval_input_file:
+        prefix = "phase2_" if FLAGS.phase2_input_file else ""
+        eval_files = find_records("eval_input_file", last.spec, config.vocab_size, prefix)
 
+    for phase in phases[1:]:
+        check_batch_size(
+            "phase2_train_batch_size",
+            phase.batch_size,
+            strategy,
+            phase.gradient_accumulation_steps,
+        )
     state = run_state_from_flags(strategy)
     with strategy.scope():
         model = BertPretrainer(config, rematerialize=FLAGS.rematerialize)
-        num_warmup_steps = warmup_steps(FLAGS.num_train_steps)
-        optimizer = optimizer_from_flags(model, FLAGS.num_train_steps, num_warmup_steps)
+        schedule = phases[0].schedule
+        optimizer = optimizer_from_flags(model, schedule.num_train_steps, schedule.num_warmup_steps)
     step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
     check_same_start(strategy, model, step)
-    spec = feature_spec(FLAGS.max_seq_length, FLAGS.max_predictions_per_seq)
     tf.io.gfile.makedirs(state.own_dir)
 
     if FLAGS.do_train:
         state.claim()
-        with bad_records_named(files, spec):
-            step = train(
-                model,
-                OBJECTIVE,
-                optimizer,
-                strategy,
-                train_batches(files, spec, FLAGS.train_batch_size, FLAGS.seed, step),
-                state,
-                Progress(state.own_dir, FLAGS.num_train_steps, FLAGS.train_batch_size),
-                num_train_steps=FLAGS.num_train_steps,
-                **loop_arguments(),
-            )
+        for phase in remaining(phases, step):
+            step = train_phase(phases, phase, model, optimizer, strategy, state, step)
     if FLAGS.do_eval:
-        batches = eval_batches(eval_files, spec, FLAGS.eval_batch_size, repeat=True)
+        batches = eval_batches(eval_files, last.spec, FLAGS.eval_batch_size, repeat=True)
         batches = batches.take(FLAGS.max_eval_steps)
-        with bad_records_named(eval_files, spec):
+        with bad_records_named(eval_files, last.spec):
             scores = list(predict(model, sequence_scores, batches, strategy))
         write_eval_results(state.own_dir, evaluation_metrics(scores), step)
     wait_for_workers(strategy)

@@ -71,11 +71,11 @@ class BertConfig:
         """Width of one attention head, D = H / A."""
         return self.hidden_size // self.num_attention_heads
 
-    def check_seq_length(self, max_seq_length: int) -> None:
-        """Raises ValueError unless the model has positions for an input of `max_seq_length` WordPieces."""
+    def check_seq_length(self, max_seq_length: int, flag: str = "max_seq_length") -> None:
+        """Raises ValueError, naming the flag, unless the model has positions for so many WordPieces."""
         if not 3 <= max_seq_length <= self.max_position_embeddings:
             raise ValueError(
-                f"--max_seq_length={max_seq_length} must be between 3 and {self.max_position_embeddings}, "
+                f"--{flag}={max_seq_length} must be between 3 and {self.max_position_embeddings}, "
                 "the max_position_embeddings of the model"
             )
 

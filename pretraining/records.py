@@ -100,8 +100,7 @@ def record_writer(
 
 def check_first_records(
     files: Sequence[ScannedFile],
-    max_seq_length: int,
-    max_predictions_per_seq: int,
+    spec: Mapping[str, tf.io.FixedLenFeature],
     vocab_size: int,
     flag_prefix: str = "",
 ) -> None:
@@ -109,16 +108,15 @@ def check_first_records(
 
     Args:
       files: of `scan_files`.
-      max_seq_length: value of the flag.
-      max_predictions_per_seq: value of the flag.
+      spec: `feature_spec` of the values of the flags --max_seq_length and --max_predictions_per_seq.
       vocab_size: rows of the model's word embedding.
-      flag_prefix: what the names of the two flags begin with.
+      flag_prefix: what the names of these two flags begin with.
 
     Raises:
       ValueError: the record is damaged, or something else than a record of this schema, or has other lengths, or
         token ids beyond the vocabulary. The message says which and what to change.
     """
-    spec = feature_spec(max_seq_length, max_predictions_per_seq)
+    max_seq_length = spec["input_ids"].shape[0]
     read = records_reader(files)
     for index, file in enumerate(files):
         with bad_records_named([file], spec):

@@ -100,7 +100,7 @@ def test_a_file_that_cannot_be_created_is_named_and_no_other_is_left(tmp_path):
 
 
 def test_fitting_records_pass_the_check(tmp_path):
-    check_first_records(scan_files(write(tmp_path / "good")), 7, 3, 10)
+    check_first_records(scan_files(write(tmp_path / "good")), feature_spec(7, 3), 10)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,9 @@ def test_fitting_records_pass_the_check(tmp_path):
 )
 def test_records_that_do_not_fit_are_explained(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
-        check_first_records(scan_files(write(tmp_path / "file")), *arguments)
+        check_first_records(
+            scan_files(write(tmp_path / "file")), feature_spec(*arguments[:2]), arguments[2]
+        )
 
 
 def write_raw(path, content):
@@ -146,13 +148,15 @@ def changed(change):
 )
 def test_records_of_another_kind_are_explained(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
-        check_first_records(scan_files(write_raw(tmp_path / "file", content)), 7, 3, 10)
+        check_first_records(
+            scan_files(write_raw(tmp_path / "file", content)), feature_spec(7, 3), 10
+        )
 
 
 def test_a_file_of_another_kind_among_good_ones_is_named(tmp_path):
     files = scan_files(write(tmp_path / "good") + write_raw(tmp_path / "bad", b"\xff\xff\xff"))
     with pytest.raises(ValueError, match="bad are not of the type tf.train.Example"):
-        check_first_records(files, 7, 3, 10)
+        check_first_records(files, feature_spec(7, 3), 10)
 
 
 def test_a_damaged_first_record_is_named(tmp_path):
@@ -161,10 +165,10 @@ def test_a_damaged_first_record_is_named(tmp_path):
     data[15] ^= 1
     (tmp_path / "file").write_bytes(data)
     with pytest.raises(ValueError, match="file: record 0 at byte 0 is damaged"):
-        check_first_records(scan_files([path]), 7, 3, 10)
+        check_first_records(scan_files([path]), feature_spec(7, 3), 10)
 
 
 def test_the_flag_to_change_is_the_one_of_the_phase(tmp_path):
     files = scan_files(write(tmp_path / "file"))
     with pytest.raises(ValueError, match="--phase2_max_seq_length=11"):
-        check_first_records(files, 11, 3, 10, flag_prefix="phase2_")
+        check_first_records(files, feature_spec(11, 3), 10, flag_prefix="phase2_")

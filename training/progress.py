@@ -58,6 +58,8 @@ class Progress:
       num_train_steps: step at which the run ends.
       batch_size: sequences in an update.
       sequence_flops: static length -> floating-point operations of training on one sequence, if known.
+      extra_steps: by how many steps as they are now the rest of the run is longer than the number of its steps says,
+        because later ones are larger.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class Progress:
         num_train_steps: int,
         batch_size: int,
         sequence_flops: Callable[[int], int] | None = None,
+        extra_steps: float = 0.0,
     ):
+        self.extra_steps = extra_steps
         self.num_train_steps = num_train_steps
         self.batch_size = batch_size
         self.sequence_flops = sequence_flops
@@ -100,7 +104,7 @@ class Progress:
         scalars["input_wait_share"] = scalars.pop("input_seconds") * count / seconds
         scalars["sequences_per_second"] = count * self.batch_size / seconds
         scalars["tokens_per_second"] = count * tokens / seconds
-        left = (self.num_train_steps - step) * seconds / count
+        left = (self.num_train_steps + self.extra_steps - step) * seconds / count
         logging.info("%s", self._line(step, scalars, left))
         self._events.write(step, scalars)
         with tf.io.gfile.GFile(self._path, "a") as file:

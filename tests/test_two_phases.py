@@ -1,0 +1,249 @@
+"""Two phases of pre-training in one command: rates, lengths, resuming anywhere, and what is refused."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+VOCAB = "[PAD] [UNK] [CLS] [SEP] [MASK] the red blue boat house runs sleeps fast .".split()
+# Several runs in one process: starting TensorFlow takes longer than they do.
+DRIVER = """
+import json, sys
+from training import app
+import run_pretraining
+from absl import flags
+FLAGS = flags.FLAGS
+run_pretraining.define_flags()
+for arguments in json.loads(sys.argv[1]):
+    for name in FLAGS:
+        FLAGS[name].unparse()
+    try:
+        FLAGS(["run_pretraining.py", *arguments])
+        run_pretraining.main()
+    except (ValueError, OSError, flags.Error) as error:
+        print("error:", " ".join(str(error).split()))
+"""
+
+
+def arguments_of(flags):
+    return [f"--{name}={value}" for name, value in flags.items() if value is not None]
+
+
+def run_all(*runs):
+    """Runs run_pretraining.py with each of the flags, in one process; returns the lines of its errors."""
+    command = [sys.executable, "-c", DRIVER, json.dumps([arguments_of(flags) for flags in runs])]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A folder with a model's configuration, and records of lengths 13 and 23."""
+    folder = tmp_path_factory.mktemp("inputs")
+    config = dict(
+        vocab_size=len(VOCAB),
+        hidden_size=15,
+        num_hidden_layers=1,
+        num_attention_heads=3,
+        intermediate_size=17,
+        max_position_embeddings=29,
+        type_vocab_size=2,
+    )
+    (folder / "bert_config.json").write_text(json.dumps(config))
+    rng = np.random.default_rng(3)
+    for length, predictions, count in ((13, 2, 31), (23, 3, 19)):
+        with tf.io.TFRecordWriter(str(folder / f"{length}.tfrecord")) as writer:
+            for _ in range(count):
+                writer.write(record(rng, length, predictions))
+    return folder
+
+
+def record(rng, length, predictions):
+    def integers(values):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+    ids = rng.integers(5, len(VOCAB), length)
+    weights = tf.train.FloatList(value=[1.0] * predictions)
+    features = {
+        "input_ids": integers(ids),
+        "input_mask": integers([1] * length),
+        "segment_ids": integers([int(i > length // 2) for i in range(length)]),
+        "masked_lm_positions": integers(range(predictions)),
+        "masked_lm_ids": integers(ids[:predictions]),
+        "masked_lm_weights": tf.train.Feature(float_list=weights),
+        "next_sentence_labels": integers([rng.integers(2)]),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def two_phases(inputs, directory, **changes):
+    flags = dict(
+        input_file=inputs / "13.tfrecord",
+        bert_config_file=inputs / "bert_config.json",
+        output_dir=directory,
+        max_seq_length=13,
+        max_predictions_per_seq=2,
+        train_batch_size=6,
+        num_train_steps=5,
+        num_warmup_steps=2,
+        learning_rate=0.01,
+        phase2_input_file=inputs / "23.tfrecord",
+        phase2_max_seq_length=23,
+        phase2_max_predictions_per_seq=3,
+        phase2_train_batch_size=4,
+        phase2_gradient_accumulation_steps=2,
+        phase2_num_train_steps=3,
+        phase2_learning_rate=0.007,
+        phase2_warmup_proportion=0.4,
+        iterations_per_loop=1,
+        save_checkpoints_steps=1,
+        keep_checkpoint_max=99,
+        do_train="true",
+    )
+    return {**flags, **changes}
+
+
+ONE_SCHEDULE = dict(
+    num_train_steps=18,
+    num_warmup_steps=None,
+    warmup_proportion=0.35,
+    phase2_num_train_steps=None,
+    phase2_learning_rate=None,
+    phase2_warmup_proportion=None,
+    save_checkpoints_steps=99,
+)
+SAME_WARMUP = dict(num_train_steps=6, phase2_warmup_proportion=None, save_checkpoints_steps=99)
+
+
+@pytest.fixture(scope="module")
+def runs(inputs, tmp_path_factory):
+    """Uninterrupted runs: with two schedules, with one, with the warm-up of phase 2 left out."""
+    folder = tmp_path_factory.mktemp("runs")
+    errors = run_all(
+        two_phases(inputs, folder / "two", do_eval="true", max_eval_steps=3),
+        two_phases(inputs, folder / "one", **ONE_SCHEDULE),
+        two_phases(inputs, folder / "same", **SAME_WARMUP),
+    )
+    assert not errors
+    return folder
+
+
+def reported(directory):
+    lines = map(json.loads, (directory / "metrics.jsonl").read_text().splitlines())
+    return {line["step"]: line for line in lines}
+
+
+def rate(updates, peak, num_steps, num_warmup_steps):
+    """The learning rate after so many updates of a schedule."""
+    if updates < num_warmup_steps:
+        return peak * updates / num_warmup_steps
+    return peak * (1.0 - updates / num_steps)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "expected"),
+    [
+        ("two", 8, lambda t: rate(t, 0.01, 5, 2) if t < 5 else rate(t - 5, 0.007, 3, 1)),
+        ("one", 20, lambda t: rate(t, 0.01, 20, 7)),
+        ("same", 9, lambda t: rate(t, 0.01, 6, 2) if t < 6 else rate(t - 6, 0.007, 3, 1)),
+    ],
+)
+def test_every_step_has_the_rate_of_its_schedule(runs, name, steps, expected):
+    lines = reported(runs / name)
+    assert sorted(lines) == list(range(2, steps + 1))
+    rates = [lines[step]["learning_rate"] for step in sorted(lines)]
+    np.testing.assert_allclose(rates, [expected(t) for t in range(1, steps)], rtol=1e-6, atol=1e-12)
+
+
+def test_the_model_is_evaluated_on_the_second_phase(runs):
+    text = (runs / "two/eval_results.txt").read_text()
+    assert "global_step = 8\n" in text
+
+
+def variables(directory, step):
+    reader = tf.train.load_checkpoint(str(directory / f"model.ckpt-{step}"))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def assert_same_checkpoint(one, other, step):
+    expected, found = variables(one, step), variables(other, step)
+    assert expected.keys() == found.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+
+
+def stopped_at(whole, directory, step):
+    """Copies a run as it was when this step had been saved."""
+    shutil.copytree(whole, directory)
+    (directory / "checkpoint").unlink()
+    for path in directory.glob("model.ckpt-*"):
+        if int(path.name.split("-")[1].split(".")[0]) > step:
+            path.unlink()
+
+
+def test_a_run_resumes_in_each_phase_and_at_their_border(inputs, runs, tmp_path):
+    steps = (2, 5, 7)
+    for step in steps:
+        stopped_at(runs / "two", tmp_path / str(step), step)
+    assert not run_all(*(two_phases(inputs, tmp_path / str(step)) for step in steps))
+    for step in steps:
+        assert_same_checkpoint(runs / "two", tmp_path / str(step), 8)
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(inputs, runs, tmp_path):
+    flags = two_phases(inputs, tmp_path)
+    command = [sys.executable, str(ROOT / "run_pretraining.py"), *arguments_of(flags)]
+    for step in (3, 5, 6):
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+        while not (tmp_path / f"model.ckpt-{step}.index").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
+    assert_same_checkpoint(runs / "two", tmp_path, 8)
+
+
+REFUSED = {
+    "length": (dict(phase2_max_seq_length=19), "--phase2_max_seq_length=19"),
+    "predictions": (
+        dict(phase2_max_predictions_per_seq=None),
+        "--phase2_max_predictions_per_seq=2",
+    ),
+    "positions": (dict(phase2_max_seq_length=31), "--phase2_max_seq_length=31"),
+    "default length": (dict(phase2_max_seq_length=None), "--phase2_max_seq_length=512"),
+    "batch": (dict(phase2_train_batch_size=5), "--phase2_train_batch_size=5"),
+    "no file": (dict(phase2_input_file="nowhere*"), "--phase2_input_file"),
+    "flag alone": (dict(phase2_input_file=None), "needs --phase2_input_file"),
+    "warm-up alone": (dict(phase2_learning_rate=None), "needs --phase2_learning_rate"),
+    "evaluation": (
+        dict(do_eval="true", eval_input_file="{inputs}/13.tfrecord"),
+        "--phase2_max_seq_length=23",
+    ),
+}
+
+
+def test_what_is_wrong_with_the_second_phase_is_told_before_training(inputs, tmp_path):
+    runs = []
+    for number, (changes, _) in enumerate(REFUSED.values()):
+        changes = {
+            name: value.format(inputs=inputs) if isinstance(value, str) else value
+            for name, value in changes.items()
+        }
+        runs.append(two_phases(inputs, tmp_path / str(number), **changes))
+    errors = run_all(*runs)
+    assert not list(tmp_path.iterdir())
+    assert len(errors) == len(REFUSED)
+    for error, (_, expected) in zip(errors, REFUSED.values(), strict=True):
+        assert expected in error
