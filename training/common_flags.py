@@ -82,11 +82,9 @@ def define_warmup_flags(
 
 
 def warmup_steps(num_train_steps: int, prefix: str = "") -> int | None:
-    """Returns how many of the updates are warm-up, by the flag that was given, or else by the one with a default.
+    """Returns how many of the updates are warm-up, by the flag that was given, or else has a default; None if none has.
 
-    Args:
-      num_train_steps: all updates.
-      prefix: of the flags' names. None is returned where neither was given and neither has a default.
+    `prefix` is what the names of the two flags begin with.
     """
     steps, proportion = FLAGS[f"{prefix}num_warmup_steps"], FLAGS[f"{prefix}warmup_proportion"]
     if proportion.value is not None and (steps.value is None or not proportion.using_default_value):
