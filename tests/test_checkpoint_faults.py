@@ -1,5 +1,6 @@
 """What becomes of checkpoints when a process is killed, a disk is full, or a byte is wrong."""
 
+import errno
 import os
 import re
 import shutil
@@ -143,6 +144,24 @@ def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path, limit, size, file)
     assert indexed_steps(tmp_path) == [0, 2, 3] + [7] * (file == "checkpoint")
     assert data_file(tmp_path, 7).exists() == (file == "checkpoint")
     assert not litter(tmp_path)
+    assert restored_step(tmp_path) == 3
+
+
+def test_a_disk_that_turns_out_full_when_syncing_leaves_the_earlier_checkpoints(
+    tmp_path, monkeypatch
+):
+    """As some network disks do; there is none here, so that the call is made to fail."""
+    save(tmp_path, 0, 3)
+
+    def fail(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(
+        OSError, match=r"model\.ckpt-7: cannot write the checkpoint: .*No space left"
+    ):
+        save(tmp_path, 7)
+    assert indexed_steps(tmp_path) == [0, 3] and not data_file(tmp_path, 7).exists()
     assert restored_step(tmp_path) == 3
 
 
