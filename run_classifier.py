@@ -17,6 +17,7 @@ from finetuning.features import encode_examples, feature_spec, write_records
 from finetuning.objective import OBJECTIVE, evaluation_metrics, example_scores
 from finetuning.tasks import Example, Task, find_task, read_examples
 from modeling.config import BertConfig
+from modeling.flops import classifier_flops
 from modeling.heads import BertClassifier
 from tokenization import FullTokenizer, validate_case_matches_checkpoint
 from tokenization.files import write_text
@@ -127,7 +128,12 @@ def main() -> None:
             strategy,
             batches,
             state,
-            Progress(state.own_dir, num_train_steps, FLAGS.train_batch_size),
+            Progress(
+                state.own_dir,
+                num_train_steps,
+                FLAGS.train_batch_size,
+                lambda length: classifier_flops(config, length, len(task.labels)).training(),
+            ),
             num_train_steps=num_train_steps,
             **loop_arguments(),
         )

@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl import flags, logging
 
 from modeling.config import BertConfig
+from modeling.flops import pretraining_flops
 from modeling.heads import BertPretrainer
 from pretraining.documents import expand_patterns
 from pretraining.objective import OBJECTIVE, evaluation_metrics, sequence_scores
@@ -178,7 +179,8 @@ def train_phase(phases, phase: Phase, model, optimizer, strategy, state, step: i
         state.own_dir,
         phases[-1].last_step,
         phase.batch_size,
-        extra_steps=extra_steps(phases, phase),
+        lambda length: pretraining_flops(model.bert.config, length, phase.predictions).training(),
+        extra_steps(phases, phase),
     )
     arguments = {
         **loop_arguments(),

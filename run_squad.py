@@ -21,6 +21,7 @@ from finetuning.squad_objective import feature_scores, span_objective
 from finetuning.squad_records import RecordSet, feature_spec, prepare_records
 from finetuning.squad_report import find_wrong_answers, write_error_report
 from modeling.config import BertConfig
+from modeling.flops import span_flops
 from modeling.heads import BertSpanPredictor
 from tokenization import FullTokenizer, validate_case_matches_checkpoint
 from tokenization.files import match_files
@@ -264,7 +265,12 @@ def main() -> None:
             strategy,
             batches,
             state,
-            Progress(state.own_dir, num_train_steps, FLAGS.train_batch_size),
+            Progress(
+                state.own_dir,
+                num_train_steps,
+                FLAGS.train_batch_size,
+                lambda length: span_flops(config, length).training(),
+            ),
             num_train_steps=num_train_steps,
             **loop_arguments(),
         )

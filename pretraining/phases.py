@@ -35,6 +35,11 @@ class Phase(NamedTuple):
         """Length of an input, S."""
         return self.spec["input_ids"].shape[0]
 
+    @property
+    def predictions(self) -> int:
+        """Masked tokens that a record has room for, P."""
+        return self.spec["masked_lm_ids"].shape[0]
+
 
 def remaining(phases: Sequence[Phase], step: int) -> Sequence[Phase]:
     """Returns the phases that have updates to make after `step` of them; of a complete run the last one."""

@@ -5,9 +5,12 @@ import json
 import pathlib
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
+
+from modeling.checkpoint import read_bundle
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORDS = "the a red blue boat house runs sleeps fast slowly and or not ever".split()
@@ -274,3 +277,31 @@ def test_two_scripts_can_be_imported_in_one_process():
     code = "import run_classifier, run_squad, run_pretraining, extract_features"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_run_that_is_stopped_and_restarted_ends_like_one_that_is_not(files):
+    """Bit for bit, with dropout, over stops at moments of chance."""
+    succeed("create_pretraining_data.py", **record_flags(files))
+    flags = pretraining_flags(files, num_train_steps=900, iterations_per_loop=7)
+    succeed("run_pretraining.py", **{**flags, "output_dir": files / "whole"})
+    statuses = [stop_after(pause, "run_pretraining.py", **flags) for pause in (0.1, 0.7)]
+    assert statuses == [42, 42]
+    succeed("run_pretraining.py", **flags)
+    whole, parts = (read_bundle(str(files / name / "model.ckpt-900")) for name in ("whole", "run"))
+    for name, values in whole.items():
+        np.testing.assert_array_equal(parts[name], values, err_msg=name)
+
+
+def stop_after(pause, script, **flags):
+    """Sends SIGTERM so many seconds after the first report of progress; returns the exit status."""
+    arguments = [f"--{name}={value}" for name, value in flags.items()]
+    command = [sys.executable, str(ROOT / script), *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        for line in process.stderr:
+            if " loss " in line:
+                break
+        time.sleep(pause)
+        process.terminate()
+        said = process.stderr.read()
+    assert "the same command goes on from there" in said
+    return process.returncode

@@ -117,5 +117,5 @@ def _call(main) -> None:
 def _exit(message: str, status: int = 1) -> None:
     if FLAGS.is_parsed() and FLAGS.debug:
         traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr)
+    print(message if status == PREEMPTED else f"error: {message}", file=sys.stderr)
     sys.exit(status)

@@ -36,7 +36,7 @@ def train(
     save_checkpoints_minutes: float | None = None,
     iterations_per_loop: int = 1000,
     gradient_accumulation_steps: int = 1,
-    max_skipped_steps: int = 0,
+    max_nonfinite_steps: int = 0,
 ) -> int:
     """Trains until the optimizer has made `num_train_steps` updates, saving as it goes, and returns their number.
 
@@ -48,7 +48,7 @@ def train(
       progress: where reports go.
       save_checkpoints_minutes: save so often, instead of every so many steps.
       iterations_per_loop: most steps that run on the device between two looks of the host.
-      max_skipped_steps: updates that an optimizer with a `NonFiniteSkip` may leave out before the run stops.
+      max_nonfinite_steps: updates that an optimizer with a `NonFiniteSkip` may leave out before the run stops.
 
     Raises:
       FloatingPointError: if a loss or gradient is not finite, or too many were not; nothing is saved after it.
@@ -72,7 +72,7 @@ def train(
     with state, StopRequests(watch_maintenance=is_tpu(strategy)) as requests:
         while step < num_train_steps:
             history, seconds = _timed(make_steps, step, count)
-            _check(history, step, state, max_skipped_steps)
+            _check(history, step, state, max_nonfinite_steps)
             step += count
             progress.report(step, history, seconds)
             pace.took(count, seconds)
@@ -164,7 +164,7 @@ def _timed_next(iterator, strategy):
         return batch, tf.cast(tf.timestamp() - before, tf.float32)
 
 
-def _check(history, step, state, max_skipped_steps) -> None:
+def _check(history, step, state, max_nonfinite_steps) -> None:
     state.check_scores(history.keys() - NOT_SCORES)
     bad = ~finite_steps(history)
     if not bad.any():
@@ -174,13 +174,13 @@ def _check(history, step, state, max_skipped_steps) -> None:
         # When so many were skipped in a row, it is not the scale that is wrong.
         fatal &= history["loss_scale"] < 1.0
     elif "skipped_steps" in history:
-        fatal &= history["skipped_steps"] > max_skipped_steps
+        fatal &= history["skipped_steps"] > max_nonfinite_steps
         for number in np.flatnonzero(bad & ~fatal):
             logging.warning(
                 "%s; update skipped, number %d of at most %d",
                 _describe(history, step, number),
                 history["skipped_steps"][number],
-                max_skipped_steps,
+                max_nonfinite_steps,
             )
     if fatal.any():
         raise FloatingPointError(
