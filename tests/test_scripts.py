@@ -157,6 +157,23 @@ def test_a_second_run_resumes_and_says_so(files):
     )
 
 
+@pytest.mark.parametrize(
+    ("flags", "kept"),
+    [
+        (dict(keep_best_metric="loss"), lambda best: {best, 4}),
+        (dict(keep_checkpoint_every_n_hours=1e-7), lambda best: {0, 1, 2, 3, 4}),
+    ],
+    ids=["best", "hours"],
+)
+def test_flags_say_which_checkpoints_stay(files, flags, kept):
+    flags = classifier_flags(files, save_checkpoints_steps=1, keep_checkpoint_max=1, **flags)
+    succeed("run_classifier.py", **flags)
+    record = files / "run/best_checkpoint.json"
+    best = json.loads(record.read_text())["step"] if record.exists() else None
+    steps = {int(path.stem.split("-")[1]) for path in (files / "run").glob("*.index")}
+    assert steps == kept(best)
+
+
 def test_prediction_alone_uses_the_checkpoint_of_the_output_directory(files):
     succeed("run_classifier.py", **classifier_flags(files, do_predict="true"))
     first = (files / "run/test_results.tsv").read_bytes()
