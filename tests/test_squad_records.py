@@ -345,18 +345,23 @@ def test_the_order_of_files_counts(prepare, tmp_path):
     np.testing.assert_array_equal(there, back[[2, 3, 0, 1]])
 
 
-@pytest.mark.parametrize("damage", ["missing", "longer"])
+@pytest.mark.parametrize("damage", ["missing", "longer", "flipped"])
 def test_a_file_that_is_not_as_it_was_written_is_made_again(damage, prepare, output_dir, log):
     prepare()
     path = output_dir / "train.tf_record"
     content = path.read_bytes()
-    path.unlink() if damage == "missing" else path.write_bytes(content + b"x")
+    path.unlink()
+    if damage == "longer":
+        path.write_bytes(content + b"x")
+    if damage == "flipped":
+        path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
     prepare()
     expected = {
-        "missing": "is missing",
-        "longer": f"has not the {len(content)} bytes that were written",
+        "missing": "train.tf_record is missing",
+        "longer": f"train.tf_record has not the {len(content)} bytes that were written",
+        "flipped": "train.tf_record: record 3 at byte ",
     }
-    assert f"train.tf_record is made again: train.tf_record {expected[damage]}" in log.text
+    assert "train.tf_record is made again: " in log.text and expected[damage] in log.text
     assert path.read_bytes() == content
 
 

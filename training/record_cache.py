@@ -15,6 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from tokenization.files import write_text
+from training.record_files import find_damage
 
 _CHUNK_BYTES = 1 << 20
 
@@ -79,6 +80,8 @@ def differences(wanted: Manifest, old: Manifest, output_dir: str) -> list[str]:
             found.append(f"{file.name} is missing")
         elif tf.io.gfile.stat(path).length != file.size:
             found.append(f"{file.name} has not the {file.size} bytes that were written")
+        else:
+            found += find_damage(path)[:1]
     return found
 
 

@@ -100,6 +100,11 @@ def _good_records(path: str) -> tuple[ScannedFile, list[str]]:
     return ScannedFile(path, sum(n for _, n in runs), runs if damage else None), damage
 
 
+def find_damage(path: str) -> list[str]:
+    """Returns a line for each damage in a file, naming record and byte; it reads all of the file."""
+    return _good_records(path)[1]
+
+
 def record_offsets(path: str) -> tuple[np.ndarray, str | None]:
     """Returns where the records begin whose lengths are right, and what is wrong with what follows them.
 
