@@ -9,6 +9,7 @@ r"""Fine-tunes BERT for classification of sentences and sentence pairs (Devlin e
 from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
 
 import os
+from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 from absl import flags, logging
@@ -31,7 +32,14 @@ from training.common_flags import (
     steps_from_epochs,
     strategy_from_flags,
 )
+from training.dry_run import (
+    checked_strategy,
+    define_dry_run_flags,
+    finish,
+    training_from_flags,
+)
 from training.loop import predict, train
+from training.preflight import MISSING, Preflight, call
 from training.progress import Progress
 from training.record_files import scan_files
 from training.results import write_eval_results
@@ -45,6 +53,7 @@ def define_flags() -> None:
     """Defines the flags of this script: names and defaults of the original."""
     define_training_flags(max_seq_length=128)
     define_epoch_flags()
+    define_dry_run_flags()
     flags.DEFINE_string(
         "data_dir", None, "Directory with the task's files (train.tsv, dev.tsv, ...)."
     )
@@ -58,19 +67,36 @@ def define_flags() -> None:
     flags.DEFINE_integer("predict_batch_size", 8, "Examples in a batch of prediction.", 1)
 
 
-def read_inputs(config: BertConfig, task: Task) -> tuple[dict[str, list[Example]], FullTokenizer]:
-    """Returns the examples of the wanted splits and the tokenizer, after all checks that need no model."""
-    validate_case_matches_checkpoint(FLAGS.do_lower_case, FLAGS.init_checkpoint)
-    config.check_seq_length(FLAGS.max_seq_length)
+def read_inputs(
+    config: BertConfig, task: Task, check: Callable = call
+) -> tuple[dict[str, list[Example]], FullTokenizer]:
+    """Returns the examples of the wanted splits and the tokenizer, after all checks that need no model.
+
+    `check` calls its first argument with the others; that of a dry run goes on after an error.
+    """
+    check(validate_case_matches_checkpoint, FLAGS.do_lower_case, FLAGS.init_checkpoint)
+    check(BertConfig.check_seq_length, config, FLAGS.max_seq_length)
     wanted = {"train": FLAGS.do_train, "dev": FLAGS.do_eval, "test": FLAGS.do_predict}
+    check(check_something_to_do, wanted.values())
     examples = {
-        split: read_examples(task, FLAGS.data_dir, split) for split in wanted if wanted[split]
+        split: check(read_examples, task, FLAGS.data_dir, split)
+        for split in wanted
+        if wanted[split]
     }
-    if not examples:
-        raise ValueError("nothing to do: give --do_train, --do_eval, --do_predict or several")
-    tokenizer = FullTokenizer(FLAGS.vocab_file, FLAGS.do_lower_case)
-    config.check_vocab_size(len(tokenizer.vocab), FLAGS.vocab_file)
+    tokenizer = check(FullTokenizer, FLAGS.vocab_file, FLAGS.do_lower_case)
+    check(check_vocabulary, config, tokenizer)
     return examples, tokenizer
+
+
+def check_something_to_do(wanted: Iterable[bool]) -> None:
+    """Raises ValueError unless there is."""
+    if not any(wanted):
+        raise ValueError("nothing to do: give --do_train, --do_eval, --do_predict or several")
+
+
+def check_vocabulary(config: BertConfig, tokenizer: FullTokenizer) -> None:
+    """Raises ValueError unless the model has an embedding for every token."""
+    config.check_vocab_size(len(tokenizer.vocab), FLAGS.vocab_file)
 
 
 def write_features(output_dir: str, split: str, examples, task, tokenizer) -> str:
@@ -93,8 +119,37 @@ def write_test_results(output_dir: str, batches) -> None:
     logging.info("***** %d predictions, in %s *****", len(lines), path)
 
 
+def make_model(config: BertConfig, task: Task) -> BertClassifier:
+    """Returns the model with its initial weights; call it in the strategy's scope."""
+    return BertClassifier(config, len(task.labels), FLAGS.rematerialize)
+
+
+def dry_run() -> None:
+    """Makes all checks, and says what the run will take."""
+    check = Preflight()
+    strategy = checked_strategy(check, "eval_batch_size", "predict_batch_size")
+    config = check(BertConfig.from_json_file, FLAGS.bert_config_file)
+    task = check(find_task, FLAGS.task_name)
+    examples, _ = read_inputs(config, task, check)
+    train_examples = check(len, examples.get("train", []))
+    steps = check(steps_from_epochs, train_examples)
+    with strategy.scope():
+        model = check(make_model, config, task)
+        optimizer = check(optimizer_from_flags, model, *((1, 1) if steps is MISSING else steps))
+    state = check(run_state_from_flags, strategy)
+    check(load_weights, state, FLAGS.init_checkpoint, model, optimizer)
+    trainings = []
+    if FLAGS.do_train and MISSING not in (config, task, train_examples, steps):
+        length, classes = FLAGS.max_seq_length, len(task.labels)
+        work = classifier_flops(config, length, classes)
+        trainings = [training_from_flags(length, train_examples, classes, work, *steps)]
+    finish(check, config, model, strategy, trainings)
+
+
 def main() -> None:
     """Checks, then trains, evaluates and predicts as the flags ask."""
+    if FLAGS.dry_run:
+        return dry_run()
     strategy = strategy_from_flags("eval_batch_size", "predict_batch_size")
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
     task = find_task(FLAGS.task_name)
@@ -103,7 +158,7 @@ def main() -> None:
 
     state = run_state_from_flags(strategy)
     with strategy.scope():
-        model = BertClassifier(config, len(task.labels), FLAGS.rematerialize)
+        model = make_model(config, task)
         optimizer = optimizer_from_flags(model, num_train_steps, num_warmup_steps)
     step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
     check_same_start(strategy, model, step)

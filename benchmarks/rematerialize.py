@@ -12,6 +12,7 @@ from training import app  # isort: skip  (first: it silences TensorFlow's start-
 import concurrent.futures
 import multiprocessing
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -56,6 +57,7 @@ def main() -> None:
     for dtype in FLAGS.dtypes:
         for rematerialize in (False, True):
             growth, seconds = in_a_process(
+                measure,
                 rematerialize,
                 dtype,
                 FLAGS.num_hidden_layers,
@@ -68,11 +70,11 @@ def main() -> None:
             )
 
 
-def in_a_process(*case) -> Measurement:
-    """Returns `measure(*case)` of a new process."""
+def in_a_process(function: Callable, *case):
+    """Returns `function(*case)` of a new process."""
     fresh = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, fresh) as pool:
-        return pool.submit(measure, *case).result()
+        return pool.submit(function, *case).result()
 
 
 def measure(
@@ -122,9 +124,18 @@ def random_batch(size: int, length: int) -> dict[str, tf.Tensor]:
 
 def peak_memory() -> int:
     """Returns the largest memory of this process so far, in bytes; that of `getrusage` begins with its parent's."""
+    return _memory("VmHWM")
+
+
+def present_memory() -> int:
+    """Returns the memory of this process, in bytes."""
+    return _memory("VmRSS")
+
+
+def _memory(field: str) -> int:
     with open("/proc/self/status") as file:
         fields = dict(line.split(":") for line in file)
-    return int(fields["VmHWM"].split()[0]) * 1024
+    return int(fields[field].split()[0]) * 1024
 
 
 if __name__ == "__main__":

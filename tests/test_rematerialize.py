@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks.rematerialize import in_a_process
+from benchmarks.rematerialize import in_a_process, measure
 from finetuning.objective import OBJECTIVE as CLASSIFIER_OBJECTIVE
 from finetuning.squad_objective import span_objective
 from modeling.encoder import BertModel
@@ -169,6 +169,7 @@ def test_every_model_computes_every_block_twice(tiny_config, batch, model, objec
 @pytest.mark.slow
 def test_activation_memory_falls_to_less_than_half():
     plain, again = (
-        in_a_process(rematerialize, "float32", 5, 128, 256, 16) for rematerialize in (False, True)
+        in_a_process(measure, rematerialize, "float32", 5, 128, 256, 16)
+        for rematerialize in (False, True)
     )
     assert again.growth < plain.growth / 2

@@ -1,0 +1,214 @@
+"""`--dry_run`: its flags, and what it says of a training that could start."""
+
+import math
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+from absl import flags
+
+from modeling.checkpoint import resolve_prefix
+from modeling.config import BertConfig
+from modeling.flops import Flops
+from training.common_flags import strategy_from_flags
+from training.memory_plan import Memory, Workload, choose, largest_micro_batch, training_memory
+from training.preflight import (
+    MISSING,
+    Preflight,
+    check_disk,
+    device_kind,
+    device_memory,
+    precision_note,
+)
+from training.strategy import set_seed_and_precision
+
+FLAGS = flags.FLAGS
+
+# What the runtime takes, and what estimates are off by.
+USABLE = 0.9
+GIB = 2**30
+
+
+class Training(NamedTuple):
+    """One phase of training.
+
+    Attributes:
+      seq_length: of its sequences, padding included.
+      examples: in its data.
+      logits: outputs of the model for one sequence.
+      flops: of the model for one sequence.
+      batch_size: sequences in an update, over all devices.
+      micro_batches: gradient accumulation steps.
+      steps: updates.
+      warmup_steps: those of them with a rising learning rate.
+    """
+
+    seq_length: int
+    examples: int
+    logits: int
+    flops: Flops
+    batch_size: int
+    micro_batches: int
+    steps: int
+    warmup_steps: int
+
+
+def define_dry_run_flags() -> None:
+    """Defines the flags of a dry run."""
+    flags.DEFINE_bool(
+        "dry_run",
+        False,
+        "Train nothing and write nothing: list all that would fail, or say what the run will take: steps, "
+        "work, memory, and settings that fit the device.",
+    )
+    flags.DEFINE_float(
+        "device_memory_gb",
+        None,
+        "Memory of one device in GiB that --dry_run plans for (default: that of the device found).",
+        0.0,
+    )
+    flags.register_multi_flags_validator(
+        ["dry_run", "device_memory_gb"],
+        lambda given: given["dry_run"] or given["device_memory_gb"] is None,
+        "--device_memory_gb needs --dry_run",
+    )
+
+
+def training_from_flags(
+    seq_length: int, examples: int, logits: int, flops: Flops, steps: int, warmup_steps: int
+) -> Training:
+    """Returns the training of the flags that all scripts have."""
+    return Training(
+        seq_length,
+        examples,
+        logits,
+        flops,
+        FLAGS.train_batch_size,
+        FLAGS.gradient_accumulation_steps,
+        steps,
+        warmup_steps,
+    )
+
+
+def checked_strategy(check: Preflight, *eval_batch_flags: str) -> tf.distribute.Strategy:
+    """Returns the strategy; where the flags make none, one of a single device, so that other checks go on."""
+    strategy = check(strategy_from_flags, *eval_batch_flags)
+    if strategy is MISSING:
+        set_seed_and_precision(FLAGS.seed, FLAGS.dtype)
+        return tf.distribute.get_strategy()
+    return strategy
+
+
+def finish(
+    check: Preflight,
+    config: BertConfig,
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    trainings: list[Training],
+) -> None:
+    """Checks the disk, then prints what the run will take; without `trainings` it trains nothing.
+
+    Raises:
+      ValueError: with all problems that were found.
+    """
+    size = 0
+    if model is not MISSING and trainings:
+        size = 4 * (_count(model.variables) + 2 * _count(model.trainable_variables))
+    check(check_disk, FLAGS.output_dir, size, FLAGS.keep_checkpoint_max + 1)
+    if model is MISSING and FLAGS.init_checkpoint:
+        check(resolve_prefix, FLAGS.init_checkpoint)
+    check.finish()
+    kind = device_kind(strategy)
+    lines = [f"Devices      {strategy.num_replicas_in_sync} x {kind}, {FLAGS.dtype}"]
+    if note := precision_note(kind, FLAGS.dtype):
+        lines.append(f"Note         {note}")
+    parameters, trainable = _count(model.variables), _count(model.trainable_variables)
+    lines.append(f"Parameters   {parameters:,}, of which {trainable:,} trained")
+    given = FLAGS.device_memory_gb
+    limit = device_memory(kind) if given is None else int(given * GIB)
+    for training in trainings:
+        work = Workload(
+            config,
+            parameters,
+            trainable,
+            training.seq_length,
+            training.logits,
+            FLAGS.dtype,
+            compiled=kind != "CPU",
+        )
+        lines += work_lines(training, FLAGS.rematerialize)
+        lines += memory_lines(
+            work, training, strategy.num_replicas_in_sync, FLAGS.rematerialize, limit
+        )
+    print("\n".join([*lines, "No problem found; nothing was trained or written."]))
+
+
+def work_lines(training: Training, rematerialize: bool) -> list[str]:
+    """Returns how long a training is."""
+    sequences = training.batch_size * training.steps
+    of_step = training.batch_size * training.flops.training(rematerialize)
+    epochs = f" = {sequences / training.examples:.2f} epochs" if training.examples else ""
+    return [
+        f"Steps        {training.steps:,} of {training.batch_size} sequences, {training.warmup_steps:,} of warm-up",
+        f"Sequences    {sequences:,}{epochs} of {training.examples:,}",
+        f"Tokens       {sequences * training.seq_length:,}, {training.seq_length} in a sequence, padding included",
+        f"Work         {of_step / 1e9:,.3f} GFLOP a step, {of_step * training.steps / 1e15:,.6f} PFLOP in all "
+        "(matrix products)",
+    ]
+
+
+def memory_lines(
+    work: Workload, training: Training, replicas: int, rematerialize: bool, limit: int | None
+) -> list[str]:
+    """Returns what a device needs, and which settings fit `limit` bytes."""
+    sequences = training.batch_size // replicas
+    memory = training_memory(
+        work, sequences // training.micro_batches, training.micro_batches, rematerialize
+    )
+    lines = [f"Memory       {_parts(memory)} of a device expected"]
+    if limit is None:
+        return [
+            *lines,
+            "Device       memory unknown: give --device_memory_gb for settings that fit",
+        ]
+    usable = int(USABLE * limit)
+    fits = "fits" if memory.total <= usable else "does not fit"
+    lines.append(
+        f"Device       {limit / GIB:.1f} GiB, {USABLE:.0%} of it planned with: this {fits}"
+    )
+    for again in (False, True):
+        # As with accumulation: that is how a batch larger than this is computed.
+        most = largest_micro_batch(
+            lambda n, again=again: training_memory(work, n, 2, again), usable
+        )
+        lines.append(
+            f"Largest      {most:,} sequences in a micro-batch of a device"
+            + (", with --rematerialize" if again else "")
+        )
+    choice = choose(work, sequences, usable)
+    if not choice:
+        least = training_memory(work, 1, min(sequences, 2), True)
+        return [
+            *lines,
+            f"Choose       a smaller model, shorter sequences or a larger device: one sequence at a time, "
+            f"rematerialized, takes {_gib(least.total)} GiB",
+        ]
+    return [
+        *lines,
+        f"Choose       --gradient_accumulation_steps={choice.gradient_accumulation_steps} "
+        f"--rematerialize={str(choice.rematerialize).lower()} for batches of {training.batch_size}: "
+        f"{_gib(choice.memory.total)} GiB",
+    ]
+
+
+def _parts(memory: Memory) -> str:
+    parts = ", ".join(f"{name} {_gib(size)}" for name, size in memory._asdict().items())
+    return f"{_gib(memory.total)} GiB ({parts})"
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.3f}"
+
+
+def _count(variables: list[keras.Variable]) -> int:
+    return sum(math.prod(variable.shape) for variable in variables)
