@@ -25,11 +25,12 @@ setup: .venv/installed
 demo: setup
 	@$(BIN)/python examples/demo.py
 
+# Two processes: most tests are too small to keep two cores busy.
 test: setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2
 
 test-slow: setup
-	@$(BIN)/python -m pytest -m "slow or not slow"
+	@$(BIN)/python -m pytest -n 2 -m "slow or not slow"
 
 lint: setup
 	@$(BIN)/ruff check .

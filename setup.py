@@ -21,6 +21,6 @@ setup(
         "safetensors",
         "ijson",
     ],
-    extras_require={"test": ["pytest", "ruff"], "tensorboard": ["tensorboard"]},
+    extras_require={"test": ["pytest", "pytest-xdist", "ruff"], "tensorboard": ["tensorboard"]},
     classifiers=["Private :: Do Not Upload"],
 )
