@@ -22,6 +22,7 @@ from modeling.flops import classifier_flops
 from modeling.heads import BertClassifier
 from tokenization import FullTokenizer, validate_case_matches_checkpoint
 from tokenization.files import write_text
+from training import dry_run
 from training.batches import eval_batches, train_batches
 from training.common_flags import (
     define_epoch_flags,
@@ -32,14 +33,8 @@ from training.common_flags import (
     steps_from_epochs,
     strategy_from_flags,
 )
-from training.dry_run import (
-    checked_strategy,
-    define_dry_run_flags,
-    finish,
-    training_from_flags,
-)
 from training.loop import predict, train
-from training.preflight import MISSING, Preflight, call
+from training.preflight import Preflight, call
 from training.progress import Progress
 from training.record_files import scan_files
 from training.results import write_eval_results
@@ -53,7 +48,7 @@ def define_flags() -> None:
     """Defines the flags of this script: names and defaults of the original."""
     define_training_flags(max_seq_length=128)
     define_epoch_flags()
-    define_dry_run_flags()
+    dry_run.define_dry_run_flags()
     flags.DEFINE_string(
         "data_dir", None, "Directory with the task's files (train.tsv, dev.tsv, ...)."
     )
@@ -72,7 +67,7 @@ def read_inputs(
 ) -> tuple[dict[str, list[Example]], FullTokenizer]:
     """Returns the examples of the wanted splits and the tokenizer, after all checks that need no model.
 
-    `check` calls its first argument with the others; that of a dry run goes on after an error.
+    A `check` that collects errors goes on after them.
     """
     check(validate_case_matches_checkpoint, FLAGS.do_lower_case, FLAGS.init_checkpoint)
     check(BertConfig.check_seq_length, config, FLAGS.max_seq_length)
@@ -119,37 +114,30 @@ def write_test_results(output_dir: str, batches) -> None:
     logging.info("***** %d predictions, in %s *****", len(lines), path)
 
 
-def make_model(config: BertConfig, task: Task) -> BertClassifier:
-    """Returns the model with its initial weights; call it in the strategy's scope."""
-    return BertClassifier(config, len(task.labels), FLAGS.rematerialize)
-
-
-def dry_run() -> None:
+def rehearse() -> None:
     """Makes all checks, and says what the run will take."""
     check = Preflight()
-    strategy = checked_strategy(check, "eval_batch_size", "predict_batch_size")
+    strategy = dry_run.checked_strategy(check, "eval_batch_size", "predict_batch_size")
     config = check(BertConfig.from_json_file, FLAGS.bert_config_file)
     task = check(find_task, FLAGS.task_name)
     examples, _ = read_inputs(config, task, check)
-    train_examples = check(len, examples.get("train", []))
-    steps = check(steps_from_epochs, train_examples)
-    with strategy.scope():
-        model = check(make_model, config, task)
-        optimizer = check(optimizer_from_flags, model, *((1, 1) if steps is MISSING else steps))
-    state = check(run_state_from_flags, strategy)
-    check(load_weights, state, FLAGS.init_checkpoint, model, optimizer)
+    labels = check(lambda task: len(task.labels), task)
+    model = dry_run.checked_model(
+        check, strategy, BertClassifier, config, labels, FLAGS.rematerialize
+    )
     trainings = []
-    if FLAGS.do_train and MISSING not in (config, task, train_examples, steps):
-        length, classes = FLAGS.max_seq_length, len(task.labels)
-        work = classifier_flops(config, length, classes)
-        trainings = [training_from_flags(length, train_examples, classes, work, *steps)]
-    finish(check, config, model, strategy, trainings)
+    if FLAGS.do_train:
+        count, length = check(len, examples["train"]), FLAGS.max_seq_length
+        flops = check(classifier_flops, config, length, labels)
+        steps = check(steps_from_epochs, count)
+        trainings = [check(dry_run.training_from_flags, length, count, labels, flops, steps)]
+    dry_run.finish(check, config, model, strategy, trainings)
 
 
 def main() -> None:
     """Checks, then trains, evaluates and predicts as the flags ask."""
     if FLAGS.dry_run:
-        return dry_run()
+        return rehearse()
     strategy = strategy_from_flags("eval_batch_size", "predict_batch_size")
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
     task = find_task(FLAGS.task_name)
@@ -158,7 +146,7 @@ def main() -> None:
 
     state = run_state_from_flags(strategy)
     with strategy.scope():
-        model = make_model(config, task)
+        model = BertClassifier(config, len(task.labels), FLAGS.rematerialize)
         optimizer = optimizer_from_flags(model, num_train_steps, num_warmup_steps)
     step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
     check_same_start(strategy, model, step)

@@ -18,6 +18,7 @@ from pretraining.documents import expand_patterns
 from pretraining.objective import OBJECTIVE, evaluation_metrics, sequence_scores
 from pretraining.phases import Phase, extra_steps, remaining
 from pretraining.records import check_first_records, feature_spec
+from training import dry_run
 from training.batches import eval_batches, train_batches
 from training.common_flags import (
     define_training_flags,
@@ -29,6 +30,7 @@ from training.common_flags import (
     warmup_steps,
 )
 from training.loop import predict, train
+from training.preflight import MISSING, Preflight
 from training.progress import Progress
 from training.record_files import ScannedFile, bad_records_named, scan_files
 from training.results import write_eval_results
@@ -72,6 +74,7 @@ def define_flags() -> None:
         "max_eval_steps", 100, "Batches of evaluation, wrapping around the records.", 1
     )
     define_phase2_flags()
+    dry_run.define_dry_run_flags()
 
 
 def define_phase2_flags() -> None:
@@ -207,19 +210,22 @@ def train_phase(phases, phase: Phase, model, optimizer, strategy, state, step: i
         )
 
 
-def main() -> None:
-    """Checks, then trains, then evaluates."""
+def find_eval_records(phases: list[Phase], config: BertConfig) -> list[ScannedFile]:
+    """Returns the records of evaluation, which are as long as those of the last phase."""
+    if not FLAGS.eval_input_file:
+        return phases[-1].files
+    prefix = "phase2_" if FLAGS.phase2_input_file else ""
+    return find_records("eval_input_file", phases[-1].spec, config.vocab_size, prefix)
+
+
+def check_something_to_do() -> None:
+    """Raises ValueError unless there is."""
     if not (FLAGS.do_train or FLAGS.do_eval):
         raise ValueError("nothing to do: give --do_train=true, --do_eval=true or both")
-    strategy = strategy_from_flags("eval_batch_size")
-    config = BertConfig.from_json_file(FLAGS.bert_config_file)
-    phases = read_phases(config)
-    last = phases[-1]
-    eval_files = last.files
-    if FLAGS.eval_input_file:
-        prefix = "phase2_" if FLAGS.phase2_input_file else ""
-        eval_files = find_records("eval_input_file", last.spec, config.vocab_size, prefix)
 
+
+def check_batches(phases: list[Phase], strategy: tf.distribute.Strategy) -> None:
+    """Raises ValueError unless the batches of a second phase divide evenly."""
     for phase in phases[1:]:
         check_batch_size(
             "phase2_train_batch_size",
@@ -227,6 +233,50 @@ def main() -> None:
             strategy,
             phase.gradient_accumulation_steps,
         )
+
+
+def warmup_steps_within(phase: Phase) -> int:
+    """Returns how many updates of the phase are warm-up; one schedule may be that of both phases."""
+    end = phase.schedule.first_step + phase.schedule.num_warmup_steps
+    return max(0, min(end, phase.last_step) - phase.first_step)
+
+
+def rehearse() -> None:
+    """Makes all checks, and says what the run will take."""
+    check = Preflight()
+    check(check_something_to_do)
+    strategy = dry_run.checked_strategy(check, "eval_batch_size")
+    config = check(BertConfig.from_json_file, FLAGS.bert_config_file)
+    phases = check(read_phases, config)
+    check(find_eval_records, phases, config)
+    check(check_batches, phases, strategy)
+    model = dry_run.checked_model(check, strategy, BertPretrainer, config, FLAGS.rematerialize)
+    trainings = [
+        dry_run.Training(
+            phase.max_seq_length,
+            sum(file.count for file in phase.files),
+            phase.predictions * config.vocab_size,
+            pretraining_flops(config, phase.max_seq_length, phase.predictions),
+            phase.batch_size,
+            phase.gradient_accumulation_steps,
+            phase.last_step - phase.first_step,
+            warmup_steps_within(phase),
+        )
+        for phase in (phases if FLAGS.do_train and phases is not MISSING else [])
+    ]
+    dry_run.finish(check, config, model, strategy, trainings)
+
+
+def main() -> None:
+    """Checks, then trains, then evaluates."""
+    if FLAGS.dry_run:
+        return rehearse()
+    check_something_to_do()
+    strategy = strategy_from_flags("eval_batch_size")
+    config = BertConfig.from_json_file(FLAGS.bert_config_file)
+    phases = read_phases(config)
+    last, eval_files = phases[-1], find_eval_records(phases, config)
+    check_batches(phases, strategy)
     state = run_state_from_flags(strategy)
     with strategy.scope():
         model = BertPretrainer(config, rematerialize=FLAGS.rematerialize)

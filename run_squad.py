@@ -9,13 +9,13 @@ r"""Fine-tunes BERT for SQuAD 1.1 and 2.0: answers that are pieces of a text (De
 
 from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from absl import flags, logging
 
 from finetuning.squad_decoding import Prediction, decode_question, write_predictions
 from finetuning.squad_examples import Paragraph, read_paragraphs
-from finetuning.squad_features import check_window_flags, encode_questions
+from finetuning.squad_features import EncodedQuestion, check_window_flags, encode_questions
 from finetuning.squad_metrics import best_threshold, evaluate_v1, evaluate_v2, gold_answers
 from finetuning.squad_objective import feature_scores, span_objective
 from finetuning.squad_records import RecordSet, feature_spec, prepare_records
@@ -25,6 +25,7 @@ from modeling.flops import span_flops
 from modeling.heads import BertSpanPredictor
 from tokenization import FullTokenizer, validate_case_matches_checkpoint
 from tokenization.files import match_files
+from training import dry_run
 from training.batches import eval_batches
 from training.buckets import bucketed_train_batches, parse_length_buckets
 from training.common_flags import (
@@ -37,6 +38,7 @@ from training.common_flags import (
     strategy_from_flags,
 )
 from training.loop import predict, train
+from training.preflight import Preflight, call
 from training.progress import Progress
 from training.record_files import scan_files
 from training.results import write_eval_results
@@ -50,6 +52,7 @@ def define_flags() -> None:
     """Defines the flags of this script: names and defaults of the original, then what it did not have."""
     define_training_flags(max_seq_length=384)
     define_epoch_flags()
+    dry_run.define_dry_run_flags()
     flags.DEFINE_string("train_file", None, "SQuAD's JSON to train on: a comma list of globs.")
     flags.DEFINE_string("predict_file", None, "SQuAD's JSON to answer: a comma list of globs.")
     flags.DEFINE_string("vocab_file", None, "Vocabulary of the model (vocab.txt).")
@@ -89,11 +92,17 @@ def define_flags() -> None:
     )
 
 
-def check_flags(config: BertConfig) -> None:
-    """Checks what can be checked without reading data."""
-    validate_case_matches_checkpoint(FLAGS.do_lower_case, FLAGS.init_checkpoint)
-    config.check_seq_length(FLAGS.max_seq_length)
-    check_window_flags(FLAGS.max_seq_length, FLAGS.doc_stride, FLAGS.max_query_length)
+def check_flags(config: BertConfig, check: Callable = call) -> None:
+    """Checks what can be checked without reading data; a `check` that collects errors goes on after them."""
+    check(validate_case_matches_checkpoint, FLAGS.do_lower_case, FLAGS.init_checkpoint)
+    check(BertConfig.check_seq_length, config, FLAGS.max_seq_length)
+    check(check_window_flags, FLAGS.max_seq_length, FLAGS.doc_stride, FLAGS.max_query_length)
+    check(parse_length_buckets, FLAGS.length_buckets, FLAGS.max_seq_length)
+    check(check_what_to_do)
+
+
+def check_what_to_do() -> None:
+    """Checks that there is something to do, and the files for it."""
     if not (FLAGS.do_train or FLAGS.do_predict or FLAGS.do_eval):
         raise ValueError("nothing to do: give --do_train, --do_predict, --do_eval or several")
     if FLAGS.do_train and not FLAGS.train_file:
@@ -150,12 +159,23 @@ def prepare(output_dir: str, split: str, tokenizer: FullTokenizer) -> RecordSet:
     )
 
 
-def read_predict_file() -> Iterator[Paragraph]:
-    """Yields the paragraphs of predict_file."""
+def read_file(file_flag: str) -> Iterator[Paragraph]:
+    """Yields the paragraphs of train_file or predict_file."""
     return read_paragraphs(
-        match_files(FLAGS.predict_file),
-        for_training=False,
+        match_files(FLAGS[file_flag].value),
+        for_training=file_flag == "train_file",
         version_2_with_negative=FLAGS.version_2_with_negative,
+    )
+
+
+def read_questions(file_flag: str, tokenizer: FullTokenizer) -> Iterator[EncodedQuestion]:
+    """Yields the questions of train_file or predict_file with their features."""
+    return encode_questions(
+        read_file(file_flag),
+        tokenizer,
+        for_training=file_flag == "train_file",
+        bad_answers=[] if FLAGS.skip_bad_answers else None,
+        **window_flags(),
     )
 
 
@@ -178,9 +198,7 @@ def predict_logits(model: BertSpanPredictor, records: RecordSet, strategy) -> di
 def answer_questions(model, records, tokenizer, strategy) -> dict[str, Prediction]:
     """Returns the predictions by question id, in the order of predict_file."""
     logits = predict_logits(model, records, strategy)
-    questions = encode_questions(
-        read_predict_file(), tokenizer, for_training=False, **window_flags()
-    )
+    questions = read_questions("predict_file", tokenizer)
     return {
         encoded.question.qas_id: decode_question(
             encoded,
@@ -205,7 +223,7 @@ def evaluate(output_dir: str, golds, predictions, threshold: float, step: int) -
         results = evaluate_v1(golds, texts)
     write_eval_results(output_dir, results, step)
     if FLAGS.error_report:
-        wrong = find_wrong_answers(read_predict_file(), predictions, threshold)
+        wrong = find_wrong_answers(read_file("predict_file"), predictions, threshold)
         write_error_report(output_dir, wrong, results, threshold)
 
 
@@ -221,25 +239,46 @@ def null_threshold(golds, predictions: dict[str, Prediction]) -> float:
     return threshold
 
 
+def count_questions(file_flag: str, tokenizer: FullTokenizer) -> int:
+    """Returns the number of questions in the flag's files, after encoding those that are not left out."""
+    return sum(1 for _ in read_questions(file_flag, tokenizer))
+
+
+def rehearse() -> None:
+    """Makes all checks, and says what the run will take."""
+    check = Preflight()
+    strategy = dry_run.checked_strategy(check, "predict_batch_size")
+    config = check(BertConfig.from_json_file, FLAGS.bert_config_file)
+    check_flags(config, check)
+    tokenizer = check(read_tokenizer, config)
+    if FLAGS.predict_file and (FLAGS.do_predict or FLAGS.do_eval):
+        check(count_questions, "predict_file", tokenizer)
+    if FLAGS.predict_file and FLAGS.do_eval:
+        check(lambda: gold_answers(read_file("predict_file")))
+    model = dry_run.checked_model(check, strategy, BertSpanPredictor, config, FLAGS.rematerialize)
+    trainings = []
+    if FLAGS.do_train and FLAGS.train_file:
+        count, length = check(count_questions, "train_file", tokenizer), FLAGS.max_seq_length
+        flops, steps = check(span_flops, config, length), check(steps_from_epochs, count)
+        trainings = [check(dry_run.training_from_flags, length, count, 2 * length, flops, steps)]
+    dry_run.finish(check, config, model, strategy, trainings)
+
+
 def main() -> None:
     """Checks, then trains, answers and evaluates as the flags ask."""
+    if FLAGS.dry_run:
+        return rehearse()
     if FLAGS.verbose_logging:
         logging.set_verbosity(logging.DEBUG)
     strategy = strategy_from_flags("predict_batch_size")
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
     check_flags(config)
     tokenizer = read_tokenizer(config)
-    golds = gold_answers(read_predict_file()) if FLAGS.do_eval else {}
+    golds = gold_answers(read_file("predict_file")) if FLAGS.do_eval else {}
     state = run_state_from_flags(strategy)
     state.claim()
-    records = {
-        split: prepare(state.own_dir, split, tokenizer)
-        for split, wanted in (
-            ("train", FLAGS.do_train),
-            ("eval", FLAGS.do_predict or FLAGS.do_eval),
-        )
-        if wanted
-    }
+    wanted = {"train": FLAGS.do_train, "eval": FLAGS.do_predict or FLAGS.do_eval}
+    records = {split: prepare(state.own_dir, split, tokenizer) for split in wanted if wanted[split]}
     num_examples = records["train"].num_examples if FLAGS.do_train else 0
     num_train_steps, num_warmup_steps = steps_from_epochs(num_examples)
     with strategy.scope():

@@ -1,6 +1,7 @@
 """`--dry_run`: its flags, and what it says of a training that could start."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -10,7 +11,11 @@ from absl import flags
 from modeling.checkpoint import resolve_prefix
 from modeling.config import BertConfig
 from modeling.flops import Flops
-from training.common_flags import strategy_from_flags
+from training.common_flags import (
+    optimizer_from_flags,
+    run_state_from_flags,
+    strategy_from_flags,
+)
 from training.memory_plan import Memory, Workload, choose, largest_micro_batch, training_memory
 from training.preflight import (
     MISSING,
@@ -21,6 +26,7 @@ from training.preflight import (
     precision_note,
 )
 from training.strategy import set_seed_and_precision
+from training.weights import load_weights
 
 FLAGS = flags.FLAGS
 
@@ -75,9 +81,9 @@ def define_dry_run_flags() -> None:
 
 
 def training_from_flags(
-    seq_length: int, examples: int, logits: int, flops: Flops, steps: int, warmup_steps: int
+    seq_length: int, examples: int, logits: int, flops: Flops, steps: tuple[int, int]
 ) -> Training:
-    """Returns the training of the flags that all scripts have."""
+    """Returns the training of the flags that all scripts have; `steps` are those in all and those of warm-up."""
     return Training(
         seq_length,
         examples,
@@ -85,8 +91,7 @@ def training_from_flags(
         flops,
         FLAGS.train_batch_size,
         FLAGS.gradient_accumulation_steps,
-        steps,
-        warmup_steps,
+        *steps,
     )
 
 
@@ -97,6 +102,21 @@ def checked_strategy(check: Preflight, *eval_batch_flags: str) -> tf.distribute.
         set_seed_and_precision(FLAGS.seed, FLAGS.dtype)
         return tf.distribute.get_strategy()
     return strategy
+
+
+def checked_model(
+    check: Preflight, strategy: tf.distribute.Strategy, make_model: Callable, *arguments
+) -> keras.Model:
+    """Returns `make_model(*arguments)`, after a check of the checkpoint that the run would start from."""
+    with strategy.scope():
+        model = check(make_model, *arguments)
+        # The schedule does not matter here, the slots do.
+        optimizer = check(optimizer_from_flags, model, 1, 1)
+    state = check(run_state_from_flags, strategy)
+    check(load_weights, state, FLAGS.init_checkpoint, model, optimizer)
+    if model is MISSING and FLAGS.init_checkpoint:
+        check(resolve_prefix, FLAGS.init_checkpoint)
+    return model
 
 
 def finish(
@@ -115,8 +135,6 @@ def finish(
     if model is not MISSING and trainings:
         size = 4 * (_count(model.variables) + 2 * _count(model.trainable_variables))
     check(check_disk, FLAGS.output_dir, size, FLAGS.keep_checkpoint_max + 1)
-    if model is MISSING and FLAGS.init_checkpoint:
-        check(resolve_prefix, FLAGS.init_checkpoint)
     check.finish()
     kind = device_kind(strategy)
     lines = [f"Devices      {strategy.num_replicas_in_sync} x {kind}, {FLAGS.dtype}"]
