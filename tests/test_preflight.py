@@ -1,0 +1,166 @@
+"""A dry run: every problem is found, several are told together, nothing is written, and its figures are right."""
+
+import json
+import os
+import shutil
+
+import pytest
+from test_scripts import (  # noqa: F401 (a fixture)
+    classifier_flags,
+    files,
+    pretraining_flags,
+    record_flags,
+    run,
+    succeed,
+)
+
+from training.preflight import (
+    MISSING,
+    Preflight,
+    check_disk,
+    device_memory,
+    precision_note,
+)
+
+
+def fail(message, error=ValueError):
+    raise error(message)
+
+
+def test_problems_are_collected_in_order_and_told_at_once():
+    check = Preflight()
+    assert check(fail, "one") is MISSING
+    assert check(max, 3, 5) == 5
+    assert check(fail, "two", error=OSError) is MISSING
+    with pytest.raises(ValueError, match="2 problems found by --dry_run:\n  one\n  two$"):
+        check.finish()
+
+
+def test_what_rests_on_a_failed_check_is_left_out():
+    check, called = Preflight(), []
+    missing = check(fail, "one")
+    assert check(called.append, missing) is MISSING
+    assert check(dict, a=missing) is MISSING
+    assert (called, check.problems) == ([], ["one"])
+
+
+def test_a_defect_of_ours_is_no_problem_of_the_user():
+    with pytest.raises(ZeroDivisionError):
+        Preflight()(divmod, 1, 0)
+
+
+def test_without_problems_nothing_is_raised():
+    Preflight().finish()
+
+
+def test_the_disk_needs_room_for_all_checkpoints(tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    check_disk(str(tmp_path / "new/run"), free // 8, 5)
+    with pytest.raises(OSError, match="7 checkpoints"):
+        check_disk(str(tmp_path / "new/run"), free // 5, 7)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_output_directory_must_not_be_a_file(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(OSError, match="is a file"):
+        check_disk(str(tmp_path / "run/more"), 0, 1)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_the_output_directory_must_be_writable(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OSError, match="permission"):
+        check_disk(str(tmp_path / "run"), 0, 1)
+
+
+def test_the_memory_of_the_cpu_is_that_of_the_machine():
+    with open("/proc/meminfo") as file:
+        total = next(line for line in file if line.startswith("MemTotal"))
+    assert device_memory("CPU") == int(total.split()[1]) * 1024
+
+
+def test_precisions_that_a_device_emulates_are_noted():
+    assert "float16" in precision_note("CPU", "float16")
+    assert precision_note("CPU", "bfloat16") is None
+    assert precision_note("TPU", "bfloat16") is None
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def fields(stdout):
+    """Returns the lines of a dry run by their first word."""
+    return dict(line.split(maxsplit=1) for line in stdout.splitlines())
+
+
+def test_a_dry_run_writes_nothing_and_counts_right(files):  # noqa: F811
+    before = contents(files)
+    stdout, _ = succeed(
+        "run_classifier.py",
+        **classifier_flags(files, num_train_epochs=3.0, dry_run="true", device_memory_gb=1),
+    )
+    assert contents(files) == before and not (files / "run").exists()
+    told = fields(stdout)
+    config = json.loads((files / "bert_config.json").read_text())
+    vocab, hidden, inner = (
+        config[name] for name in ("vocab_size", "hidden_size", "intermediate_size")
+    )
+    block = 4 * (hidden * hidden + hidden) + 2 * hidden * inner + inner + hidden + 4 * hidden
+    embeddings = (vocab + 2 + 29) * hidden + 2 * hidden
+    parameters = embeddings + 2 * block + hidden * hidden + hidden + 2 * hidden + 2
+    assert told["Parameters"] == f"{parameters:,}, of which {parameters:,} trained"
+    steps = 37 * 3 // 8
+    assert told["Steps"] == f"{steps} of 8 sequences, {steps // 10} of warm-up"
+    assert told["Tokens"].startswith(f"{steps * 8 * 23:,},")
+    assert told["Device"].startswith("1.0 GiB")
+
+
+def test_several_problems_of_a_classifier_are_listed_together(files):  # noqa: F811
+    (files / "dev.tsv").write_text("one column\n")
+    (files / "vocab.txt").open("a").write("one\ntwo\n")
+    status, stdout, stderr = run(
+        "run_classifier.py",
+        **classifier_flags(
+            files,
+            dry_run="true",
+            do_eval="true",
+            max_seq_length=31,
+            train_batch_size=7,
+            gradient_accumulation_steps=2,
+            init_checkpoint="nowhere/bert_model.ckpt",
+            output_dir=files / "vocab.txt",
+        ),
+    )
+    problems = stderr.split("error: ")[1].splitlines()
+    assert (status, stdout) == (1, "") and problems[0] == "6 problems found by --dry_run:"
+    for problem, word in zip(
+        problems[1:],
+        (
+            "--train_batch_size=7",
+            "--max_seq_length=31",
+            "dev.tsv",
+            "vocab_size",
+            "nowhere",
+            "a file",
+        ),
+        strict=True,
+    ):
+        assert word in problem
+    assert "Traceback" not in stderr
+
+
+def test_records_and_the_checkpoint_of_the_run_are_compared_with_the_flags(files):  # noqa: F811
+    succeed("create_pretraining_data.py", **record_flags(files))
+    succeed("run_pretraining.py", **pretraining_flags(files, num_train_steps=1))
+    config = json.loads((files / "bert_config.json").read_text())
+    (files / "bert_config.json").write_text(json.dumps({**config, "intermediate_size": 19}))
+    before = contents(files)
+    status, _, stderr = run(
+        "run_pretraining.py",
+        **pretraining_flags(files, dry_run="true", max_predictions_per_seq=5),
+    )
+    assert status == 1
+    assert "max_predictions_per_seq" in stderr and "intermediate" in stderr
+    assert contents(files) == before
