@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -65,7 +66,22 @@ def test_a_second_save_waits_for_the_first_and_says_so(tmp_path, caplog):
     assert "Step 11 waits: the checkpoint before is still being written" in caplog.text
 
 
-@pytest.mark.parametrize("notice", ["save", "wait", "latest", "context"])
+def ask_until_done(run):
+    for _ in range(1000):
+        run.raise_failure()
+        time.sleep(0.01)
+
+
+def leave(run):
+    with run:
+        pass
+
+
+@pytest.mark.parametrize(
+    "notice",
+    [lambda run: run.save(11, {}), RunState.wait, RunState.latest, leave, ask_until_done],
+    ids=["save", "wait", "latest", "leave", "ask"],
+)
 def test_a_checkpoint_that_cannot_be_written_is_an_error_of_the_next_call(tmp_path, notice, caplog):
     folder = tmp_path / "run"
     run = RunState(str(folder))
@@ -74,11 +90,7 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error_of_the_next_call(tmp_pa
     folder.write_text("in the way")
     run.save(7, {NAME: np.ones(3, np.float32)})
     with pytest.raises(OSError, match=r"run/model\.ckpt-7: cannot write the checkpoint"):
-        if notice == "context":
-            with run:
-                pass
-        else:
-            getattr(run, notice)(*[11, {NAME: np.ones(3)}][: 2 * (notice == "save")])
+        notice(run)
     assert "cannot write the checkpoint" in caplog.text
 
 

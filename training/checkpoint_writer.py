@@ -63,7 +63,7 @@ class CheckpointWriter:
         try:
             self._write(step, arrays, score)
         except Exception as error:
-            # Told at once, since it is raised only when the run next saves or ends.
+            # Told at once, since it is raised only when the run next asks.
             logging.error("%s", error)
             raise
 

@@ -165,6 +165,7 @@ def _timed_next(iterator, strategy):
 
 
 def _check(history, step, state, max_nonfinite_steps) -> None:
+    state.raise_failure()
     state.check_scores(history.keys() - NOT_SCORES)
     bad = ~finite_steps(history)
     if not bad.any():

@@ -162,7 +162,7 @@ class RunState:
 
         The `checkpoint` file is pointed at it then, and what does not stay is deleted. If the run stands at a whole
         checkpoint of this step already, that one stays as it is. One checkpoint is written at a time: if the one before
-        is not on the disk yet, this waits for it.
+        is not on the disk yet, this waits for it. What goes wrong in writing is raised by the next call.
 
         Args:
           step: updates made; stored as `global_step`.
@@ -203,6 +203,11 @@ class RunState:
         except Exception:
             self._latest = None
             raise
+
+    def raise_failure(self) -> None:
+        """Raises OSError if what was saved last could not be written; does not wait for what is being written now."""
+        if not self._writer.busy:
+            self.wait()
 
     def __enter__(self):
         return self
