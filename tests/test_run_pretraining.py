@@ -1,4 +1,4 @@
-"""Two phases of pre-training in one command: rates, lengths, resuming anywhere, and what is refused."""
+"""run_pretraining.py: two phases in one command, and records that are damaged."""
 
 import json
 import os
@@ -23,14 +23,16 @@ import run_pretraining
 from absl import flags
 FLAGS = flags.FLAGS
 run_pretraining.define_flags()
-for arguments in json.loads(sys.argv[1]):
+for line in sys.stdin:
     for name in FLAGS:
         FLAGS[name].unparse()
+    told = ""
     try:
-        FLAGS(["run_pretraining.py", *arguments])
+        FLAGS(["run_pretraining.py", *json.loads(line)])
         run_pretraining.main()
     except (ValueError, OSError, flags.Error) as error:
-        print("error:", " ".join(str(error).split()))
+        told = " ".join(str(error).split())
+    print("told:", told, flush=True)
 """
 
 
@@ -38,12 +40,25 @@ def arguments_of(flags):
     return [f"--{name}={value}" for name, value in flags.items() if value is not None]
 
 
-def run_all(*runs):
-    """Runs run_pretraining.py with each of the flags, in one process; returns the lines of its errors."""
-    command = [sys.executable, "-c", DRIVER, json.dumps([arguments_of(flags) for flags in runs])]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    return [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+@pytest.fixture(scope="module")
+def run():
+    """Runs run_pretraining.py with the flags; returns its error, "" for none."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=ROOT,
+    )
+
+    def run(flags):
+        print(json.dumps(arguments_of(flags)), file=process.stdin, flush=True)
+        return next(line[6:].strip() for line in process.stdout if line.startswith("told:"))
+
+    yield run
+    process.kill()
+    process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -122,19 +137,14 @@ ONE_SCHEDULE = dict(
     phase2_warmup_proportion=None,
     save_checkpoints_steps=99,
 )
-SAME_WARMUP = dict(num_train_steps=6, phase2_warmup_proportion=None, save_checkpoints_steps=99)
 
 
 @pytest.fixture(scope="module")
-def runs(inputs, tmp_path_factory):
-    """Uninterrupted runs: with two schedules, with one, with the warm-up of phase 2 left out."""
+def runs(run, inputs, tmp_path_factory):
+    """Uninterrupted runs: with two schedules, and with one."""
     folder = tmp_path_factory.mktemp("runs")
-    errors = run_all(
-        two_phases(inputs, folder / "two", do_eval="true", max_eval_steps=3),
-        two_phases(inputs, folder / "one", **ONE_SCHEDULE),
-        two_phases(inputs, folder / "same", **SAME_WARMUP),
-    )
-    assert not errors
+    assert not run(two_phases(inputs, folder / "two", do_eval="true", max_eval_steps=3))
+    assert not run(two_phases(inputs, folder / "one", **ONE_SCHEDULE))
     return folder
 
 
@@ -150,19 +160,30 @@ def rate(updates, peak, num_steps, num_warmup_steps):
     return peak * (1.0 - updates / num_steps)
 
 
-@pytest.mark.parametrize(
-    ("name", "steps", "expected"),
-    [
-        ("two", 8, lambda t: rate(t, 0.01, 5, 2) if t < 5 else rate(t - 5, 0.007, 3, 1)),
-        ("one", 20, lambda t: rate(t, 0.01, 20, 7)),
-        ("same", 9, lambda t: rate(t, 0.01, 6, 2) if t < 6 else rate(t - 6, 0.007, 3, 1)),
-    ],
-)
-def test_every_step_has_the_rate_of_its_schedule(runs, name, steps, expected):
-    lines = reported(runs / name)
-    assert sorted(lines) == list(range(2, steps + 1))
+def assert_rates(directory, expected):
+    """Compares the rates of all steps but the first, which is not reported."""
+    lines = reported(directory)
+    assert sorted(lines) == list(range(2, len(expected) + 1))
     rates = [lines[step]["learning_rate"] for step in sorted(lines)]
-    np.testing.assert_allclose(rates, [expected(t) for t in range(1, steps)], rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(rates, expected[1:], rtol=1e-6, atol=1e-12)
+
+
+def test_each_phase_has_a_schedule_of_its_own(runs):
+    first = [rate(t, 0.01, 5, 2) for t in range(5)]
+    assert_rates(runs / "two", first + [rate(t, 0.007, 3, 1) for t in range(3)])
+
+
+def test_without_a_second_rate_one_schedule_spans_both_phases(runs):
+    assert_rates(runs / "one", [rate(t, 0.01, 20, 7) for t in range(20)])
+
+
+@pytest.mark.slow
+def test_warm_up_has_the_share_of_the_first_phase(run, inputs, tmp_path):
+    assert not run(
+        two_phases(inputs, tmp_path, phase2_warmup_proportion=None, phase2_num_train_steps=7)
+    )
+    first = [rate(t, 0.01, 5, 2) for t in range(5)]
+    assert_rates(tmp_path, first + [rate(t, 0.007, 7, 2) for t in range(7)])
 
 
 def test_the_model_is_evaluated_on_the_second_phase(runs):
@@ -191,13 +212,11 @@ def stopped_at(whole, directory, step):
             path.unlink()
 
 
-def test_a_run_resumes_in_each_phase_and_at_their_border(inputs, runs, tmp_path):
-    steps = (2, 5, 7)
-    for step in steps:
-        stopped_at(runs / "two", tmp_path / str(step), step)
-    assert not run_all(*(two_phases(inputs, tmp_path / str(step)) for step in steps))
-    for step in steps:
-        assert_same_checkpoint(runs / "two", tmp_path / str(step), 8)
+@pytest.mark.parametrize("step", [2, 5, 7])
+def test_a_run_resumes_in_each_phase_and_at_their_border(run, inputs, runs, tmp_path, step):
+    stopped_at(runs / "two", tmp_path / "run", step)
+    assert not run(two_phases(inputs, tmp_path / "run"))
+    assert_same_checkpoint(runs / "two", tmp_path / "run", 8)
 
 
 @pytest.mark.slow
@@ -234,16 +253,69 @@ REFUSED = {
 }
 
 
-def test_what_is_wrong_with_the_second_phase_is_told_before_training(inputs, tmp_path):
-    runs = []
-    for number, (changes, _) in enumerate(REFUSED.values()):
-        changes = {
-            name: value.format(inputs=inputs) if isinstance(value, str) else value
-            for name, value in changes.items()
-        }
-        runs.append(two_phases(inputs, tmp_path / str(number), **changes))
-    errors = run_all(*runs)
-    assert not list(tmp_path.iterdir())
-    assert len(errors) == len(REFUSED)
-    for error, (_, expected) in zip(errors, REFUSED.values(), strict=True):
-        assert expected in error
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_wrong_with_the_second_phase_is_told_before_training(run, inputs, tmp_path, case):
+    changes, expected = REFUSED[case]
+    changes = {
+        name: value.format(inputs=inputs) if isinstance(value, str) else value
+        for name, value in changes.items()
+    }
+    assert expected in run(two_phases(inputs, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def damaged(inputs, folder, *numbers, change=None):
+    """Copies the records of length 13, and flips a bit in some of them, or changes their content."""
+    path = folder / "damaged.tfrecord"
+    records = list(tf.data.TFRecordDataset(str(inputs / "13.tfrecord")).as_numpy_iterator())
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for number, content in enumerate(records):
+            writer.write(content if change is None or number not in numbers else change)
+    data = bytearray(path.read_bytes())
+    start = 0
+    for number, content in enumerate(records):
+        if number in numbers and change is None:
+            data[start + 17] ^= 8
+        start += 16 + len(content)
+    path.write_bytes(data)
+    return path
+
+
+def one_phase(inputs, directory, **changes):
+    phase2 = {name: None for name in two_phases(inputs, directory) if name.startswith("phase2_")}
+    return two_phases(inputs, directory, **{**phase2, **changes})
+
+
+def test_a_damaged_record_is_named_when_training_meets_it(run, inputs, tmp_path):
+    path = damaged(inputs, tmp_path, 29)
+    error = run(one_phase(inputs, tmp_path / "run", input_file=path))
+    assert f"{path}: record 29 at byte " in error and "is damaged" in error
+
+
+def test_a_damaged_record_is_named_when_evaluation_meets_it(run, inputs, runs, tmp_path):
+    path = damaged(inputs, tmp_path, 29)
+    evaluation = dict(do_train="false", do_eval="true", eval_input_file=path)
+    error = run(
+        one_phase(inputs, tmp_path / "run", init_checkpoint=runs / "two/model.ckpt-8", **evaluation)
+    )
+    assert f"{path}: record 29 at byte " in error and "is damaged" in error
+
+
+def test_a_record_that_lacks_features_is_named_among_good_files(run, inputs, tmp_path):
+    path = damaged(inputs, tmp_path, 17, change=b"")
+    error = run(one_phase(inputs, tmp_path / "run", input_file=f"{inputs / '13.tfrecord'},{path}"))
+    assert f"{path}: record 17 at byte " in error and "lacks 'input_ids'" in error
+
+
+def test_with_skip_corrupt_records_the_others_are_used(run, inputs, tmp_path):
+    flags = dict(num_train_steps=2, skip_corrupt_records="true")
+    path = damaged(inputs, tmp_path, *range(3, 31))
+    assert not run(one_phase(inputs, tmp_path / "run", input_file=path, **flags))
+    assert (tmp_path / "run/model.ckpt-2.index").exists()
+
+
+def test_files_without_a_good_record_are_an_error(run, inputs, tmp_path):
+    path = damaged(inputs, tmp_path, *range(31))
+    error = run(one_phase(inputs, tmp_path / "run", input_file=path, skip_corrupt_records="true"))
+    assert f"no record can be read in {path}" in error
+    assert not (tmp_path / "run").exists()
