@@ -30,6 +30,7 @@ from modeling.config import BertConfig
 from tokenization import FullTokenizer, validate_case_matches_checkpoint
 from tokenization.files import prepare_output, read_lines
 from training.strategy import check_batch_size, create_strategy, set_seed_and_precision
+from training.workers import workers_of_tf_config
 
 FLAGS = flags.FLAGS
 
@@ -103,6 +104,11 @@ def open_input() -> tuple[Iterator[str], int | None]:
 
 def main() -> None:
     """Checks everything, then writes line by line while the next lines are computed."""
+    if workers_of_tf_config() > 1:
+        raise ValueError(
+            "TF_CONFIG names several workers, and this script runs on one host: unset it, and give each host a part of "
+            "--input_file"
+        )
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
     layers = parse_layers(FLAGS.layers, config.num_hidden_layers)
     tokenizer = read_tokenizer(config)

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: two logical CPU devices, and the recorded numbers of the original."""
+"""Fixtures of all tests: four logical CPU devices, and the recorded numbers of the original."""
 
 import os
 import pathlib
@@ -10,11 +10,11 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def pytest_configure(config):
-    """Splits the CPU in two logical devices before a test can initialise TensorFlow's devices."""
+    """Splits the CPU in logical devices before a test can initialise TensorFlow's devices."""
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
 
 
 @pytest.fixture(scope="session")
@@ -55,31 +55,9 @@ def tiny_config():
 @pytest.fixture
 def pretraining_batches():
     """Makes batches of random records for `tiny_config`, with unequal numbers of masked tokens."""
-    import numpy as np
+    from benchmarks.invariance import random_batches
 
-    def make(num_batches, batch_size, seq_length=11, predictions=3, vocab_size=31, seed=1):
-        rng = np.random.default_rng(seed)
-        shape = (num_batches, batch_size)
-        lengths = rng.integers(5, seq_length + 1, shape)
-        positions = np.arange(seq_length)
-        ids = rng.integers(1, vocab_size, (*shape, seq_length))
-        mask = positions < lengths[..., None]
-        masked = rng.integers(0, predictions + 1, shape)
-        batches = {
-            "input_ids": ids * mask,
-            "input_mask": mask,
-            "segment_ids": (positions >= lengths[..., None] // 2) & mask,
-            "masked_lm_positions": rng.integers(0, 5, (*shape, predictions)),
-            "masked_lm_ids": rng.integers(1, vocab_size, (*shape, predictions)),
-            "masked_lm_weights": np.arange(predictions) < masked[..., None],
-            "next_sentence_labels": rng.integers(0, 2, (*shape, 1)),
-        }
-        return {
-            name: values.astype(np.float32 if name == "masked_lm_weights" else np.int32)
-            for name, values in batches.items()
-        }
-
-    return make
+    return random_batches
 
 
 @pytest.fixture

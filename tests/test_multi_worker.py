@@ -18,6 +18,7 @@ from test_scripts import (
     pretraining_flags,
     record_flags,
     results,
+    run,
     succeed,
 )
 
@@ -160,6 +161,7 @@ def test_a_silent_worker_stops_the_other(without_dropout, tmp_path, silent):
     assert status == WORKER_LOST and "Traceback" not in stderr, stderr
 
 
+@pytest.mark.slow
 def test_workers_with_different_flags_stop_at_once_and_name_the_flag(without_dropout, tmp_path):
     flags = pretraining_flags(without_dropout)
     other = {**flags, "learning_rate": 3e-5}
@@ -214,6 +216,13 @@ def test_a_wrong_tf_config_is_explained(monkeypatch, text):
     with pytest.raises(ValueError, match="TF_CONFIG") as raised:
         workers_of_tf_config()
     assert BAD_TF_CONFIG[text] in str(raised.value)
+
+
+def test_extraction_is_refused_on_several_hosts(monkeypatch, tmp_path):
+    monkeypatch.setenv("TF_CONFIG", tf_config(["a:1", "b:1"], 0))
+    names = ("input_file", "vocab_file", "bert_config_file", "init_checkpoint", "output_file")
+    status, _, stderr = run("extract_features.py", **{name: tmp_path / name for name in names})
+    assert status == 1 and "TF_CONFIG" in stderr.splitlines()[-1]
 
 
 def test_the_chief_is_one_of_the_workers(monkeypatch):

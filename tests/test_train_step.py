@@ -1,10 +1,11 @@
-"""One update is the same on any number of replicas and micro-batches, and the same as the original's."""
+"""One update is the same as the original's, with and without XLA; tests/test_invariance.py has the rest."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks.invariance import scale_of
 from modeling.config import BertConfig
 from modeling.heads import BertPretrainer
 from pretraining.objective import OBJECTIVE
@@ -68,22 +69,6 @@ def make_model(tiny_config):
     return make_equal
 
 
-def assert_same(ours, theirs):
-    """Losses to 1e-6 relative; variables to 1e-5 of the scale of their kind."""
-    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-6)
-    for name, values in theirs[1].items():
-        scale = scale_of(name, theirs[1])
-        np.testing.assert_allclose(ours[1][name], values, rtol=0, atol=1e-5 * scale, err_msg=name)
-
-
-def scale_of(name, variables):
-    """The largest absolute value; for the key's bias that of the query's.
-
-    Softmax does not see what all keys share, so that the gradient of the key's bias is zero but for rounding.
-    """
-    return np.abs(variables[name.replace("self/key/bias", "self/query/bias")]).max()
-
-
 def test_thirty_steps_equal_the_original(shared):
     folder = shared / "golden/tiny"
     arrays = dict(np.load(folder / "pretrain_steps.npz"))
@@ -120,21 +105,6 @@ def test_sine_weights_train_as_recorded(sine_model):
     recorded = [4.426456, 4.426456, 4.0265722, 3.7071884, 3.4063349, 3.123969]
     np.testing.assert_allclose([report["loss"] for report in reports], recorded, rtol=1e-5)
     assert float(reports[0]["gradient_norm"]) == pytest.approx(17.119766, rel=1e-5)
-
-
-@pytest.mark.parametrize("num_micro_batches", [2, 3])
-def test_micro_batches_do_not_change_training(make_model, pretraining_batches, num_micro_batches):
-    arrays = pretraining_batches(7, 12)
-    whole = run(tf.distribute.get_strategy(), make_model, arrays)
-    assert_same(run(tf.distribute.get_strategy(), make_model, arrays, num_micro_batches), whole)
-
-
-@pytest.mark.parametrize("num_micro_batches", [1, 3])
-def test_replicas_do_not_change_training(make_model, pretraining_batches, num_micro_batches):
-    arrays = pretraining_batches(7, 12)
-    mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    whole = run(tf.distribute.get_strategy(), make_model, arrays)
-    assert_same(run(mirrored, make_model, arrays, num_micro_batches), whole)
 
 
 @pytest.mark.parametrize("num_micro_batches", [1, 2])
