@@ -3,7 +3,8 @@
     python -m benchmarks.memory_plan
 
 Every line is a process of its own, which loads the program and makes a step of a tiny model before the measurement
-begins; then come the model, the optimizer and steps of pre-training, as training/loop.py makes them on a CPU.
+begins; then come the model, the optimizer and steps of pre-training, as training/loop.py makes them on a CPU. The order
+in which the executor's threads work is not fixed: some processes grow by a quarter more in one run than in another.
 """
 
 from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
@@ -104,9 +105,11 @@ def make_steps(case: Case) -> int:
     model = BertPretrainer(config_of(case), case.rematerialize)
     optimizer = AdamWeightDecay(model.trainable_variables, 1e-4, 1000, 100)
     batch = random_batch(case.sequences * case.micro_batches, case.length)
-    step = tf.function(
-        lambda batch: train_step(model, OBJECTIVE, optimizer, batch, 0, case.micro_batches)
-    )
+
+    @tf.function(autograph=False)
+    def step(batch):
+        return train_step(model, OBJECTIVE, optimizer, batch, 0, case.micro_batches)
+
     for _ in range(STEPS):
         step(batch)
     return sum(math.prod(variable.shape) for variable in model.variables)

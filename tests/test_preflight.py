@@ -14,6 +14,10 @@ from test_scripts import (  # noqa: F401 (a fixture)
     succeed,
 )
 
+from modeling.config import BertConfig
+from modeling.flops import Flops
+from training.dry_run import Training, memory_lines
+from training.memory_plan import Workload
 from training.preflight import (
     MISSING,
     Preflight,
@@ -21,6 +25,8 @@ from training.preflight import (
     device_memory,
     precision_note,
 )
+
+BERT_BASE = BertConfig(vocab_size=30522, type_vocab_size=2)
 
 
 def fail(message, error=ValueError):
@@ -164,3 +170,31 @@ def test_records_and_the_checkpoint_of_the_run_are_compared_with_the_flags(files
     assert status == 1
     assert "max_predictions_per_seq" in stderr and "intermediate" in stderr
     assert contents(files) == before
+
+
+def planned(**changes):
+    """Returns the lines about memory for BERT-base, 96 sequences of 512 on 2 devices."""
+    work = Workload(BERT_BASE, 110_000_000, 110_000_000, 512, 2, "bfloat16", compiled=True)
+    training = Training(512, 0, 2, Flops(0, 1, 0), 96, 1, 10, 1)
+    settings = dict(replicas=2, rematerialize=False, limit=16 * 2**30) | changes
+    return fields("\n".join(memory_lines(work, training, **settings)))
+
+
+def test_the_plan_is_for_the_part_of_one_device():
+    one, two = (planned(replicas=replicas)["Memory"] for replicas in (1, 2))
+    assert float(one.split()[0]) > 1.5 * float(two.split()[0])
+
+
+def test_the_flags_to_choose_are_told():
+    assert "does not fit" in planned()["Device"]
+    assert planned()["Choose"].startswith("--gradient_accumulation_steps=2 --rematerialize=false")
+    assert "fits" in planned(limit=2**40)["Device"]
+
+
+def test_where_nothing_fits_it_is_said():
+    assert "a smaller model" in planned(limit=2**30)["Choose"]
+
+
+def test_without_a_known_memory_nothing_is_recommended():
+    assert "--device_memory_gb" in planned(limit=None)["Device"]
+    assert "Choose" not in planned(limit=None)
