@@ -186,9 +186,11 @@ def gather_rows(strategy: tf.distribute.Strategy, values: dict) -> dict[str, tf.
     found = strategy.gather(strategy.run(replica_number), axis=0)
 
     def in_order(rows):
-        rows = strategy.gather(rows, axis=0)
-        slices = tf.reshape(rows, [strategy.num_replicas_in_sync, -1, *rows.shape[1:]])
-        return tf.reshape(tf.gather(slices, tf.argsort(found)), [-1, *rows.shape[1:]])
+        shape = strategy.experimental_local_results(rows)[0].shape[1:]  # gathering forgets it
+        slices = tf.reshape(
+            strategy.gather(rows, axis=0), [strategy.num_replicas_in_sync, -1, *shape]
+        )
+        return tf.reshape(tf.gather(slices, tf.argsort(found)), [-1, *shape])
 
     return {name: in_order(rows) for name, rows in values.items()}
 
