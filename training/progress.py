@@ -75,12 +75,14 @@ class Progress:
         self.batch_size = batch_size
         self.sequence_flops = sequence_flops
         self._speed = None
+        self._tracing = False
         self._unsaved = []
         self._events = EventWriter(output_dir)
         self._path = os.path.join(output_dir, "metrics.jsonl")
 
     def begin(self, step: int, strategy: tf.distribute.Strategy) -> int:
         """Takes note of a start from this step, and returns the step at which the speed is told."""
+        self._tracing = True
         self._speed = Speed(step, strategy, self.batch_size, self.sequence_flops)
         return self._speed.tell_at
 
@@ -95,17 +97,20 @@ class Progress:
         self._unsaved.append(history)
         if self._speed:
             self._speed.took(step, history, seconds)
-        if step == 1 < self.num_train_steps:  # mostly tracing
+        tracing, self._tracing = self._tracing, False
+        if tracing and step == 1 < self.num_train_steps:
             return
         count = len(history["loss"])
         scalars = mean_values(history)
         scalars |= {name: float(history[name][-1]) for name in LAST_VALUES & history.keys()}
         tokens, _ = scalars.pop("tokens"), scalars.pop("length")
-        scalars["input_wait_share"] = scalars.pop("input_seconds") * count / seconds
-        scalars["sequences_per_second"] = count * self.batch_size / seconds
-        scalars["tokens_per_second"] = count * tokens / seconds
-        left = (self.num_train_steps + self.extra_steps - step) * seconds / count
-        logging.info("%s", self._line(step, scalars, left))
+        waited, line = scalars.pop("input_seconds"), self._line(step, scalars)
+        if not tracing:  # the first steps take much longer than others
+            scalars["input_wait_share"] = waited * count / seconds
+            scalars["sequences_per_second"] = count * self.batch_size / seconds
+            scalars["tokens_per_second"] = count * tokens / seconds
+            line += self._rates(scalars, self._steps_left(step) * seconds / count)
+        logging.info("%s", line)
         self._events.write(step, scalars)
         with tf.io.gfile.GFile(self._path, "a") as file:
             file.write(json.dumps({"step": step, **scalars}) + "\n")
@@ -120,12 +125,19 @@ class Progress:
         means = mean_values(history)
         return {name: means[name] for name in means.keys() - NOT_SCORES}
 
-    def _line(self, step, scalars, seconds_left) -> str:
-        left = datetime.timedelta(seconds=round(seconds_left))
+    def _steps_left(self, step) -> float:
+        return self.num_train_steps + self.extra_steps - step
+
+    def _line(self, step, scalars) -> str:
         accuracy = "".join(f"  {n} {v:.3f}" for n, v in scalars.items() if n.endswith("accuracy"))
         return (
             f"step {step}/{self.num_train_steps} ({step / self.num_train_steps:.1%})"
             f"  loss {scalars['loss']:.4f}{accuracy}  lr {scalars['learning_rate']:.3g}"
+        )
+
+    def _rates(self, scalars, seconds_left) -> str:
+        return (
             f"  {scalars['sequences_per_second']:.1f} sequences/s"
-            f"  {scalars['tokens_per_second']:,.0f} tokens/s  {left} left"
+            f"  {scalars['tokens_per_second']:,.0f} tokens/s"
+            f"  {datetime.timedelta(seconds=round(seconds_left))} left"
         )
