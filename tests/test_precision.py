@@ -13,13 +13,13 @@ from modeling.checkpoint import read_names_and_shapes
 from modeling.heads import BertPretrainer
 from modeling.layer_norm import LayerNorm
 from pretraining.objective import OBJECTIVE
-from training import common_flags
+from training import strategy as strategy_module
 from training.loop import train
 from training.loss_scale import DynamicLossScale
 from training.optimizer import AdamWeightDecay
 from training.progress import Progress
 from training.run_state import RunState
-from training.strategy import set_seed_and_precision
+from training.strategy import check_precision, set_seed_and_precision
 from training.train_step import Objective, train_step
 from training.weights import checkpoint_variables, load_weights
 
@@ -293,12 +293,7 @@ def test_normalisation_holds_where_the_variance_leaves_float16():
 
 
 def test_float16_is_refused_on_a_tpu(monkeypatch):
-    class Flags(dict):
-        __getattr__ = dict.get
-
-    given = Flags(dtype="float16", gradient_accumulation_steps=1, train_batch_size=8)
-    monkeypatch.setattr(common_flags, "FLAGS", given)
-    monkeypatch.setattr(common_flags, "create_strategy", lambda **_: tf.distribute.get_strategy())
-    monkeypatch.setattr(common_flags, "is_tpu", lambda strategy: True)
+    monkeypatch.setattr(strategy_module, "is_tpu", lambda strategy: True)
     with pytest.raises(ValueError, match="--dtype=float16: .* use --dtype=bfloat16"):
-        common_flags.strategy_from_flags()
+        check_precision("float16", tf.distribute.get_strategy())
+    check_precision("bfloat16", tf.distribute.get_strategy())

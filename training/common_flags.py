@@ -13,8 +13,8 @@ from training.optimizer import WEIGHT_DECAY, AdamWeightDecay
 from training.run_state import RunState
 from training.strategy import (
     check_batch_size,
+    check_precision,
     create_strategy,
-    is_tpu,
     set_seed_and_precision,
 )
 from training.workers import check_agreement, is_chief, own_directory
@@ -264,8 +264,7 @@ def strategy_from_flags(*eval_batch_flags: str) -> tf.distribute.Strategy:
     check_batch_size("train_batch_size", FLAGS.train_batch_size, strategy, micro_batches)
     for name in eval_batch_flags:
         check_batch_size(name, FLAGS[name].value, strategy)
-    if FLAGS.dtype == "float16" and is_tpu(strategy):
-        raise ValueError("--dtype=float16: a TPU has no float16 products, use --dtype=bfloat16")
+    check_precision(FLAGS.dtype, strategy)
     set_seed_and_precision(FLAGS.seed, FLAGS.dtype)
     return strategy
 

@@ -106,6 +106,12 @@ def check_batch_size(
         )
 
 
+def check_precision(dtype: str, strategy: tf.distribute.Strategy) -> None:
+    """Raises ValueError for a precision that the device has not."""
+    if dtype == "float16" and is_tpu(strategy):
+        raise ValueError("--dtype=float16: a TPU has no float16 products, use --dtype=bfloat16")
+
+
 def set_seed_and_precision(seed: int, dtype: str) -> None:
     """Fixes what the layers are made with: initial weights, and products in "float32", "bfloat16" or "float16"."""
     keras.utils.set_random_seed(seed)
