@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import re
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ from test_scripts import (
 
 from training.workers import workers_of_tf_config
 
-WORKER_LOST = 43
+PREEMPTED, WORKER_LOST = 42, 43
 
 
 def tf_config(addresses, index):
@@ -144,6 +145,18 @@ def test_a_killed_worker_stops_the_other_and_a_restart_goes_on(without_dropout, 
     alone = {**flags, "output_dir": tmp_path / "alone"}
     succeed("run_pretraining.py", **alone)
     assert_same_checkpoint(tmp_path / "run/model.ckpt-200", tmp_path / "alone/model.ckpt-200")
+
+
+def test_workers_stop_and_save_when_one_of_them_is_asked_to(without_dropout, tmp_path):
+    flags = pretraining_flags(without_dropout, num_train_steps=10**6, iterations_per_loop=5)
+    workers = start("run_pretraining.py", tmp_path, flags, flags)
+    wait_for(without_dropout / "run/metrics.jsonl", workers)
+    workers[1].terminate()
+    (status, chief), (other_status, other) = finish(workers)
+    assert (status, other_status) == (PREEMPTED, PREEMPTED), chief + other
+    assert "stopped by another worker; step" in chief and "stopped by SIGTERM; step" in other
+    step = int(re.search(r"step (\d+) is saved", other)[1])
+    assert (without_dropout / f"run/model.ckpt-{step}.index").exists()
 
 
 @pytest.mark.slow
