@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from test_multi_worker import finish, names, start
 from test_scripts import VOCAB, WORDS, results, run
 
 from modeling.checkpoint import read_names_and_shapes
@@ -262,3 +263,20 @@ def test_bad_input_is_one_line(files, case):
     assert stderr.splitlines()[-1].startswith("error: ") and stderr.count("error: ") == 1
     assert expected in stderr.splitlines()[-1]
     assert not list((files / "run").glob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_two_workers_answer_as_one_process_does(files, tmp_path):
+    path = files / "bert_config.json"
+    dropout = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    path.write_text(json.dumps({**read(path), **dropout}))
+    flags = flags_of(files, do_train="true", do_eval="true", length_buckets="17")
+    del flags["version_2_with_negative"]
+    alone, together = ({**flags, "output_dir": tmp_path / name} for name in ("alone", "together"))
+    succeed(**alone)
+    (status, stderr), (other, _) = finish(start("run_squad.py", tmp_path, together, together))
+    assert (status, other) == (0, 0), stderr
+    predictions = [read(tmp_path / name / "predictions.json") for name in ("alone", "together")]
+    assert predictions[0] == predictions[1]
+    assert names(tmp_path / "alone") == names(tmp_path / "together")
+    assert not names(tmp_path / "scratch1")
