@@ -21,6 +21,10 @@ setup(
         "safetensors",
         "ijson",
     ],
-    extras_require={"test": ["pytest", "pytest-xdist", "ruff"], "tensorboard": ["tensorboard"]},
+    extras_require={
+        "test": ["pytest", "pytest-xdist", "ruff"],
+        "tensorboard": ["tensorboard"],
+        "zstd": ["backports.zstd"],
+    },
     classifiers=["Private :: Do Not Upload"],
 )

@@ -14,7 +14,7 @@ OUTPUT = pathlib.Path("demo_output")
 EXAMPLES = pathlib.Path("examples")
 
 VOCABULARY = f"""learn_vocab.py --input_file={EXAMPLES}/corpus/*.txt
-    --vocab_file={OUTPUT}/vocab.txt --vocab_size=2000"""
+    --vocab_file={OUTPUT}/vocab.txt --vocab_size=2000 --unused_rows=0"""
 RECORDS = f"""create_pretraining_data.py --vocab_file={OUTPUT}/vocab.txt
     --max_seq_length=32 --max_predictions_per_seq=5 --dupe_factor=10"""
 TRAINING_RECORDS = f"""{RECORDS}

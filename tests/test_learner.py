@@ -1,5 +1,7 @@
 """The vocabulary learner: merges by hand, order, limits, and its script."""
 
+import json
+import os
 import random
 import subprocess
 import sys
@@ -8,7 +10,8 @@ import pytest
 from conftest import ROOT
 
 from tokenization import SPECIAL_TOKENS, FullTokenizer, load_vocab
-from tokenization.learner import count_words, learn_vocab
+from tokenization.learner import learn_vocab, special_rows
+from tokenization.word_counts import count_words
 
 # The textbook example of byte-pair encoding (Sennrich et al. 2016 in its HuggingFace course version).
 HUGS = ["hug"] * 10 + ["pug"] * 5 + ["pun"] * 12 + ["bun"] * 4 + ["hugs"] * 5
@@ -17,7 +20,7 @@ HUG_CHARACTERS = ["b", "g", "h", "n", "p", "s", "u"]
 
 def learned(lines, size=1000, **options) -> list[str]:
     """Returns the tokens after the special ones."""
-    vocab = learn_vocab(lines, size, **options)
+    vocab = learn_vocab(count_words(lines).words, size, **options)
     assert vocab[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     return vocab[5:]
 
@@ -66,11 +69,6 @@ def test_vocab_size_stops_the_merging():
     assert learned(HUGS, size=21)[14:] == ["##ug", "##un"]
 
 
-def test_words_are_those_of_the_basic_tokenizer():
-    assert count_words(["\u00c9t\u00e9, \u00e9t\u00e9", "a\x0bb"]) == {"ete": 2, ",": 1, "ab": 1}
-    assert count_words(["\u00c9t\u00e9"], do_lower_case=False) == {"\u00c9t\u00e9": 1}
-
-
 def test_punctuation_and_cjk_get_no_continuing_form():
     assert learned(["ab, \u4e00b"], min_frequency=7) == [",", "a", "b", "\u4e00", "##a", "##b"]
 
@@ -82,46 +80,108 @@ def test_rare_characters_are_left_out_with_their_words(caplog):
 
 
 def test_every_word_of_the_text_can_be_cut():
-    lines = [" ".join(HUGS), "Gnus shun bugs"]
-    vocab = learn_vocab(lines, 31)
-    tokenizer = FullTokenizer.from_vocab({token: index for index, token in enumerate(vocab)})
-    assert all("[UNK]" not in tokenizer.tokenize(line) for line in lines)
+    draw = random.Random(7)
+    words = ["".join(draw.choices("abcxyz\u4e2d.!", k=draw.randrange(1, 12))) for _ in range(300)]
+    for size in (31, 60, 200):
+        vocab = learn_vocab(count_words(words).words, size)
+        tokenizer = FullTokenizer.from_vocab({token: index for index, token in enumerate(vocab)})
+        assert all("[UNK]" not in tokenizer.tokenize(word) for word in words)
 
 
-def test_impossible_wishes_are_refused():
+def test_the_size_is_exact_and_no_piece_comes_twice():
+    draw = random.Random(11)
+    words = ["".join(draw.choices("aaab", k=draw.randrange(1, 15))) for _ in range(500)]
+    vocab = learn_vocab(count_words(words).words, 150, min_frequency=1, unused_rows=3)
+    assert len(vocab) == len(set(vocab)) == 150
+
+
+def test_special_tokens_and_unused_rows_stand_where_the_uncased_release_has_them(shared):
+    released = (shared / "data/vocab/uncased_vocab.txt").read_text().split("\n")
+    assert special_rows(994) == released[:999]
+    assert special_rows(99) == released[:104]
+    assert special_rows(0) == list(SPECIAL_TOKENS)
+    vocab = learn_vocab({"hug": 5}, 200, unused_rows=120)
+    assert [vocab.index(token) for token in SPECIAL_TOKENS] == [0, 100, 101, 102, 103]
+    assert vocab[104:125] == [f"[unused{number}]" for number in range(99, 120)]
+    assert vocab[125:] == ["g", "h", "u", "##g", "##h", "##u", "##ug", "hug"]
+
+
+def test_a_size_below_the_alphabet_is_refused():
+    words = count_words(HUGS).words
     with pytest.raises(ValueError, match="--vocab_size=18 is too small .* raise it to 19 or more"):
-        learn_vocab(HUGS, 18)
-    with pytest.raises(ValueError, match="no word in the text"):
-        learn_vocab(["", " \n"], 31)
+        learn_vocab(words, 18)
+    with pytest.raises(ValueError, match="7 unused rows and 14 single characters: raise it to 26"):
+        learn_vocab(words, 25, unused_rows=7)
 
 
-def run_script(*arguments):
+def run_script(*arguments, seed="random"):
     return subprocess.run(
-        [sys.executable, "learn_vocab.py", *arguments], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "learn_vocab.py", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONHASHSEED": seed},
     )
 
 
-def test_script_writes_a_vocabulary_that_loads(tmp_path):
+def test_script_writes_the_same_vocabulary_under_any_hash_seed(tmp_path):
     (tmp_path / "one.txt").write_text("\n".join(HUGS[:17]))
     (tmp_path / "two.txt").write_text("\n".join(HUGS[17:]))
-    output = tmp_path / "new" / "vocab.txt"
-    done = run_script(f"--input_file={tmp_path}/*.txt", f"--vocab_file={output}", "--vocab_size=23")
+    written = []
+    for seed in ("0", "17"):
+        output = tmp_path / seed / "vocab.txt"
+        done = run_script(
+            f"--input_file={tmp_path}/*.txt",
+            f"--vocab_file={output}",
+            "--vocab_size=122",
+            seed=seed,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "122 tokens learned from 2 file(s)" in done.stdout
+        assert [path.name for path in output.parent.iterdir()] == ["vocab.txt"]
+        written.append(output.read_bytes())
+    assert written[0] == written[1]
+    assert list(load_vocab(str(output))) == learn_vocab(
+        count_words(HUGS).words, 122, unused_rows=99
+    )
+
+
+def test_script_compares_with_another_vocabulary_on_held_out_text(tmp_path):
+    (tmp_path / "text.txt").write_text("\n".join(HUGS))
+    (tmp_path / "heldout.txt").write_text("hug pun bun\nhugs\n")
+    (tmp_path / "other.txt").write_text("[UNK]\nhug\n##s\nb\n##un\n")
+    done = run_script(
+        f"--input_file={tmp_path}/text.txt",
+        f"--vocab_file={tmp_path}/vocab.txt",
+        f"--compare_vocab_file={tmp_path}/other.txt",
+        f"--heldout_file={tmp_path}/heldout.txt",
+        f"--report_file={tmp_path}/report.json",
+        "--vocab_size=200",
+    )
     assert done.returncode == 0, done.stderr
-    assert list(load_vocab(str(output))) == learn_vocab(HUGS, 23)
-    assert list(SPECIAL_TOKENS) == output.read_text().split("\n")[:5]
-    assert "23 tokens learned from 2 file(s)" in done.stdout
-    assert "characters per token" in done.stdout
-    assert [path.name for path in output.parent.iterdir()] == ["vocab.txt"]
+    assert "commonest words that" in done.stdout and "b ##un" in done.stdout
+    ours, other = json.loads((tmp_path / "report.json").read_text()).values()
+    assert (ours["pieces_per_word"], ours["whole_words"]) == (1.0, 1.0)
+    assert (other["pieces"], other["unknown_words"]) == (6, 0.25)  # hug, [UNK], b ##un, hug ##s
 
 
-def test_script_refuses_bad_input_in_one_line(tmp_path):
-    (tmp_path / "bad.txt").write_bytes(b"good line\nbad \xff line\n")
-    output = tmp_path / "vocab.txt"
-    for pattern, message in (
-        ("bad.txt", "bad.txt is not UTF-8: byte 0xff at byte offset 14"),
-        ("no*", "no file matches"),
-    ):
-        done = run_script(f"--input_file={tmp_path}/{pattern}", f"--vocab_file={output}")
-        assert done.returncode == 1 and "Traceback" not in done.stderr
-        assert message in done.stderr.strip().split("\n")[-1]
-        assert not output.exists()
+@pytest.mark.parametrize(
+    ("content", "flags", "message"),
+    [
+        (b" \n\n", [], "there is no word in the text of --input_file="),
+        (b"ab\n", ["--vocab_size=107"], "raise it to 108 or more"),
+        (b"ab\n", ["--report_file=text.txt"], "--report_file=text.txt is also an input"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(tmp_path, content, flags, message):
+    (tmp_path / "text.txt").write_bytes(content)
+    arguments = ["--input_file=text.txt", "--vocab_file=vocab.txt", *flags]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "learn_vocab.py"), *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert message in done.stderr.strip().split("\n")[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]

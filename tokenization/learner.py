@@ -9,61 +9,59 @@ Ties are broken by the pieces themselves: the same counts give the same file, in
 import heapq
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from tokenization.basic import BasicTokenizer, chunks
 from tokenization.vocab import SPECIAL_TOKENS
 
 _log = logging.getLogger(__name__)
 
 LONGEST_WORD = 200  # longer words are [UNK] to the tokenizer
+ROWS_BEFORE_UNK = 99  # that every released vocabulary leaves unused between [PAD] and [UNK]
 
 
 def learn_vocab(
-    lines: Iterable[str],
+    words: Mapping[str, int],
     vocab_size: int,
-    do_lower_case: bool = True,
     min_frequency: int = 2,
     alphabet_size: int = 1000,
+    unused_rows: int = 0,
 ) -> list[str]:
-    """Returns the tokens of a vocabulary: [PAD] [UNK] [CLS] [SEP] [MASK], then characters, then merged pieces.
+    """Returns the tokens of a vocabulary: special and unused ones, then characters, then merged pieces.
 
     Args:
-      lines: the text.
+      words: how often each comes, see `count_words`.
       vocab_size: number of tokens wanted; fewer come back when no pair is left that is frequent enough.
-      do_lower_case: see `BasicTokenizer`.
       min_frequency: a pair of pieces that occurs less often is not merged.
       alphabet_size: number of characters kept, the most frequent ones; words with others are not learned from.
+      unused_rows: number of tokens [unused0], [unused1], ..., see `special_rows`.
 
     Raises:
-      ValueError: the text has no words, or special tokens and characters alone are more than `vocab_size`.
+      ValueError: special and unused tokens and characters alone are more than `vocab_size`.
     """
-    words = count_words(lines, do_lower_case)
-    if not words:
-        raise ValueError("there is no word in the text (--input_file)")
     alphabet = _most_frequent_characters(words, alphabet_size)
     usable = {w: n for w, n in words.items() if len(w) <= LONGEST_WORD and alphabet.issuperset(w)}
     _log_unused(words, usable, alphabet)
-    vocab = [*SPECIAL_TOKENS, *_single_characters(alphabet, words)]
-    if len(vocab) > vocab_size:
+    special, characters = special_rows(unused_rows), _single_characters(alphabet, words)
+    needed = len(special) + len(characters)
+    if needed > vocab_size:
         raise ValueError(
-            f"--vocab_size={vocab_size} is too small for {len(SPECIAL_TOKENS)} special tokens and "
-            f"{len(vocab) - len(SPECIAL_TOKENS)} single characters: raise it to {len(vocab)} or more, "
-            "or lower --alphabet_size"
+            f"--vocab_size={vocab_size} is too small for {len(SPECIAL_TOKENS)} special tokens, {unused_rows} unused "
+            f"rows and {len(characters)} single characters: raise it to {needed} or more, or lower --alphabet_size "
+            "or --unused_rows"
         )
-    return _merge(_Pairs(usable), vocab, vocab_size, min_frequency)
+    vocab = special + characters
+    return _merge(_Pairs(usable, min_frequency), vocab, vocab_size)
 
 
-def count_words(lines: Iterable[str], do_lower_case: bool = True) -> Counter[str]:
-    """Returns how often each word of `BasicTokenizer` occurs."""
-    seen = Counter()
-    for line in lines:
-        seen.update(chunks(line))
-    tokenizer, words = BasicTokenizer(do_lower_case), Counter()
-    for chunk, count in seen.items():
-        for word in tokenizer.split_chunk(chunk):
-            words[word] += count
-    return words
+def special_rows(unused_rows: int) -> list[str]:
+    """Returns the first tokens of a vocabulary, unused ones around the special ones as in the uncased release.
+
+    There are 994 of them there, so that [PAD] is 0, [UNK] 100, [CLS] 101, [SEP] 102, [MASK] 103, and the first
+    character 999. With 99 the special tokens have the same ids; with fewer they come earlier.
+    """
+    unused = [f"[unused{number}]" for number in range(unused_rows)]
+    pad, *others = SPECIAL_TOKENS
+    return [pad, *unused[:ROWS_BEFORE_UNK], *others, *unused[ROWS_BEFORE_UNK:]]
 
 
 def _most_frequent_characters(words: dict[str, int], size: int) -> set[str]:
@@ -95,11 +93,11 @@ def _log_unused(words, usable, alphabet) -> None:
         )
 
 
-def _merge(pairs: "_Pairs", vocab: list[str], vocab_size: int, min_frequency: int) -> list[str]:
+def _merge(pairs: "_Pairs", vocab: list[str], vocab_size: int) -> list[str]:
     # No piece is made twice: what happens inside a stretch of a word, as long as nothing merges across its ends,
     # depends on the stretch alone, so that a piece is always put together the same way.
     while len(vocab) < vocab_size:
-        pair = pairs.pop_most_frequent(min_frequency)
+        pair = pairs.pop_most_frequent()
         if pair is None:
             break
         vocab.append(pairs.merge(pair))
@@ -109,32 +107,38 @@ def _merge(pairs: "_Pairs", vocab: list[str], vocab_size: int, min_frequency: in
 class _Pairs:
     """Neighbouring pieces within words, counted; the counts follow the merges.
 
-    The heap is lazy: a pair may sit in it with a count that has fallen since; this is found out when it comes up.
+    The heap is lazy: a pair may sit in it with a count that has fallen since; this is found out when it comes up. A
+    count rises only in the merge that makes a piece of the pair, so one that is too low then is never looked at again.
 
     Args:
       words: word -> count.
+      min_frequency: pairs of a lower count are not merged.
     """
 
-    def __init__(self, words: dict[str, int]):
+    def __init__(self, words: Mapping[str, int], min_frequency: int):
+        self._min_frequency = min_frequency
         self._counts_of_words = list(words.values())
-        self._words = [[word[0], *(f"##{char}" for char in word[1:])] for word in words]
+        tails = {
+            char: f"##{char}" for char in set().union(*words)
+        }  # one object each, not one a letter
+        self._words = [[word[0], *map(tails.__getitem__, word[1:])] for word in words]
         self._counts = Counter()
-        self._places = defaultdict(set)  # pair -> indices of words that hold it, or once did
+        self._places = defaultdict(list)  # pair -> indices of words that hold it, or once did
         for index, word in enumerate(self._words):
             for pair in zip(word, word[1:], strict=False):
                 self._counts[pair] += self._counts_of_words[index]
-                self._places[pair].add(index)
-        self._heap = [(-count, pair) for pair, count in self._counts.items()]
-        heapq.heapify(self._heap)
+                self._places[pair].append(index)
+        self._heap = []
+        self._push(self._counts)
 
-    def pop_most_frequent(self, min_frequency: int) -> tuple[str, str] | None:
-        """Returns the pair of the highest count, the alphabetically first of them; None below `min_frequency`."""
+    def pop_most_frequent(self) -> tuple[str, str] | None:
+        """Returns the pair of the highest count, the alphabetically first of them; None if all are too low."""
         while self._heap:
             negative, pair = heapq.heappop(self._heap)
             count = self._counts[pair]
-            if count == -negative and count >= min_frequency:
+            if count == -negative:
                 return pair
-            if min_frequency <= count < -negative:
+            if count >= self._min_frequency:
                 heapq.heappush(self._heap, (-count, pair))
         return None
 
@@ -143,28 +147,36 @@ class _Pairs:
         piece = pair[0] + pair[1].removeprefix("##")
         grown = set()
         for index in self._places.pop(pair):
-            count, word = self._counts_of_words[index], self._words[index]
-            for old in zip(word, word[1:], strict=False):
-                self._counts[old] -= count
-            self._words[index] = word = _join(word, pair, piece)
-            for new in zip(word, word[1:], strict=False):
-                self._counts[new] += count
-                if piece in new:
-                    self._places[new].add(index)
-                    grown.add(new)
+            self._merge_in_word(index, pair, piece, grown)
         del self._counts[pair]
-        for new in grown:
-            heapq.heappush(self._heap, (-self._counts[new], new))
+        self._push(grown)
         return piece
 
-
-def _join(word: list[str], pair: tuple[str, str], piece: str) -> list[str]:
-    joined, place = [], 0
-    while place < len(word):
-        if word[place] == pair[0] and tuple(word[place : place + 2]) == pair:
-            joined.append(piece)
-            place += 2
-        else:
-            joined.append(word[place])
+    def _merge_in_word(self, index: int, pair: tuple[str, str], piece: str, grown: set) -> None:
+        word, count, counts = self._words[index], self._counts_of_words[index], self._counts
+        (left, right), place = pair, 0
+        while left in word[place:-1]:
+            place = word.index(left, place)
+            if word[place + 1] != right:
+                place += 1
+                continue
+            word[place : place + 2] = [piece]
+            if place:
+                counts[word[place - 1], left] -= count
+                self._count_new((word[place - 1], piece), index, grown)
             place += 1
-    return joined
+            if place < len(word):
+                counts[right, word[place]] -= count
+                self._count_new((piece, word[place]), index, grown)
+
+    def _count_new(self, pair: tuple[str, str], index: int, grown: set) -> None:
+        self._counts[pair] += self._counts_of_words[index]
+        self._places[pair].append(index)
+        grown.add(pair)
+
+    def _push(self, pairs: Iterable[tuple[str, str]]) -> None:
+        for pair in pairs:
+            if self._counts[pair] >= self._min_frequency:
+                heapq.heappush(self._heap, (-self._counts[pair], pair))
+            else:
+                self._places.pop(pair, None)
