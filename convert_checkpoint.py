@@ -11,12 +11,11 @@ import json
 import os
 from typing import NamedTuple
 
-import tensorflow as tf
 from absl import flags
 
-from modeling.bundle import verify_bundle, write_bundle
 from modeling.config import BertConfig
 from modeling.huggingface import Converted, read_config, read_tensors
+from modeling.release import check_new_folder, write_release
 
 FLAGS = flags.FLAGS
 
@@ -67,7 +66,7 @@ def convert(hf_dir: str, output_dir: str) -> str:
       FileNotFoundError, ValueError: if the folder is not a whole BERT that this project computes.
       OSError: if the output cannot be written.
     """
-    _check_output(output_dir)
+    check_new_folder(output_dir)
     config = read_config(hf_dir)
     vocabulary = _read_vocabulary(hf_dir)
     if vocabulary.size > config.vocab_size:
@@ -76,17 +75,8 @@ def convert(hf_dir: str, output_dir: str) -> str:
             f"vocab_size {config.vocab_size} of config.json"
         )
     converted = read_tensors(hf_dir, config)
-    _write(output_dir, converted, config, vocabulary)
+    write_release(output_dir, converted.tensors, config, vocabulary.text)
     return _summary(output_dir, converted, config, vocabulary)
-
-
-def _check_output(folder: str) -> None:
-    if not tf.io.gfile.exists(folder):
-        return
-    if not tf.io.gfile.isdir(folder) or tf.io.gfile.listdir(folder):
-        raise ValueError(
-            f"--output_dir={folder} exists and is not an empty folder; name another one"
-        )
 
 
 def _read_vocabulary(folder: str) -> Vocabulary:
@@ -117,37 +107,6 @@ def _read_optional(folder: str, name: str) -> dict:
             return json.load(file)
     except ValueError as error:
         raise ValueError(f"{path}: not JSON: {error}") from error
-
-
-def _write(folder: str, converted: Converted, config: BertConfig, vocabulary: Vocabulary) -> None:
-    """Writes beside the output and renames, so that a folder of that name is always a whole one."""
-    folder = folder.rstrip("/")
-    part = f"{folder}.part-{os.getpid()}"
-    try:
-        tf.io.gfile.makedirs(part)
-        write_bundle(f"{part}/bert_model.ckpt", converted.tensors)
-        for name, content in (
-            ("bert_config.json", config.to_json_string().encode()),
-            ("vocab.txt", vocabulary.text),
-        ):
-            with tf.io.gfile.GFile(f"{part}/{name}", "wb") as file:
-                file.write(content)
-        wrong = verify_bundle(f"{part}/bert_model.ckpt")
-        if wrong:
-            raise OSError(f"what was written does not read back: {wrong}")
-        _publish(part, folder)
-    except tf.errors.OpError as error:
-        raise OSError(f"--output_dir={folder}: {error.message}") from error
-    finally:
-        if tf.io.gfile.exists(part):
-            tf.io.gfile.rmtree(part)
-
-
-def _publish(part: str, folder: str) -> None:
-    if "://" in folder:
-        tf.io.gfile.rename(part, folder)
-    else:
-        os.rename(part, folder)  # takes the place of an empty folder, and of nothing else
 
 
 def _summary(folder: str, converted: Converted, config: BertConfig, vocabulary: Vocabulary) -> str:
