@@ -25,6 +25,7 @@ setup(
         "test": ["pytest", "pytest-xdist", "ruff"],
         "tensorboard": ["tensorboard"],
         "zstd": ["backports.zstd"],
+        "corpus": ["sentencex", "mwparserfromhell"],
     },
     classifiers=["Private :: Do Not Upload"],
 )
