@@ -5,7 +5,9 @@ Rust; some 300 languages by rules of their own or of a related one), syntok 1.2 
 (no release since 2021). The same text gives the same sentences. What it does not know ends a sentence: "M." in French.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+
+_OPENING = "\"'“‘„"  # after a blank; not « and », which open in one language and close in another
 
 
 def sentence_splitter(language: str) -> Callable[[Iterable[str]], list[str]]:
@@ -30,7 +32,25 @@ def sentence_splitter(language: str) -> Callable[[Iterable[str]], list[str]]:
     def split(paragraphs: Iterable[str]) -> list[str]:
         # Web pages have zero bytes, by which later readers would take the corpus for binary.
         lines = (" ".join(paragraph.replace("\0", " ").split()) for paragraph in paragraphs)
-        found = (sentence.strip() for line in lines if line for sentence in segment(language, line))
-        return [sentence for sentence in found if sentence]
+        return [found for line in lines if line for found in _opened(segment(language, line))]
 
     return split
+
+
+def _opened(sentences: Iterable[str]) -> Iterator[str]:
+    """Yields the sentences, each with the mark that opens its quotation.
+
+    sentencex leaves 3 % of the novels' sentences without it, at the end of the sentence before.
+    """
+    before = ""
+    for sentence in filter(None, map(str.strip, sentences)):
+        rest = before.rstrip(_OPENING)
+        if rest.endswith(" "):
+            yield rest.rstrip()
+            before = f"{before[len(rest) :]}{sentence}"
+        else:
+            if before:
+                yield before
+            before = sentence
+    if before:
+        yield before

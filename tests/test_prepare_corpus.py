@@ -65,6 +65,20 @@ def test_a_sentence_is_one_line_and_does_not_go_beyond_its_paragraph():
     ]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "“A bat?” said the owl. |“A bat? |Good night!",  # a quotation that goes on in the next paragraph
+        '"A bat?" said the owl. |"A bat? |Good night!',
+        "It is the dogs'. |He went.",
+        "« Oui. » |Il part.",
+    ],
+)
+def test_the_mark_that_opens_a_quotation_stays_with_it(text):
+    sentences = [sentence.strip() for sentence in text.split("|")]
+    assert sentence_splitter("en")([text.replace("|", "")]) == sentences
+
+
 @pytest.mark.parametrize("language", ["", "e", "english", "e1", "../x"])
 def test_what_is_no_code_of_a_language_is_named(language):
     with pytest.raises(ValueError, match=f"--language={language} is no code"):
