@@ -21,7 +21,6 @@ PAIRS_AT_ONCE = 1 << 16
 _NO_LETTERS = re.compile(r"[\W_]+")
 _EMPTY = np.uint32(0xFFFFFFFF)
 _BASE = 0x9E3779B97F4A7C15
-_DISTANCE = np.uint32(0x9E3779B1)
 _ROW = np.dtype([("text", "<u8"), ("sketch", "<u4", BINS)])
 
 
@@ -37,15 +36,13 @@ def sketch(text: str) -> np.ndarray:
     bins = np.full(BINS, _EMPTY)
     for start in range(0, len(codes) - RUN + 1, CHARACTERS_AT_ONCE):
         hashes = _hash_runs(codes[start : start + CHARACTERS_AT_ONCE + RUN - 1])
-        # Rotation tells an empty bin by this value, so no hash may be it.
+        # An empty bin, which takes the value of the next that is filled, is told by its value: no hash may be it.
         least = np.minimum(
             (hashes & np.uint64(0xFFFFFFFF)).astype(np.uint32), _EMPTY - np.uint32(1)
         )
         np.minimum.at(bins, (hashes >> np.uint64(57)).astype(np.intp), least)
     filled = np.flatnonzero(bins != _EMPTY)
-    places = np.arange(BINS)
-    source = filled[np.searchsorted(filled, places) % len(filled)]
-    return bins[source] + ((source - places) % BINS).astype(np.uint32) * _DISTANCE
+    return bins[filled[np.searchsorted(filled, np.arange(BINS)) % len(filled)]]
 
 
 def _hash_runs(codes: np.ndarray) -> np.ndarray:
@@ -118,9 +115,9 @@ class DuplicateFinder:
         return equal, similar
 
     def _similar_pairs(self, sketches: np.ndarray) -> Iterator[np.ndarray]:
-        """Yields pairs (later, earlier) that are similar: int64 [P, 2]; a bucket's first is paired with all others.
+        """Yields pairs (later, earlier) that are similar: int64 [P, 2]; each document meets the first of its bucket only.
 
-        So is each with the one before it: the first may have met the others by chance.
+        Two that are alike share buckets that have nobody before them: what they have in common with nobody else.
         """
         for start in range(0, BINS, BAND_BINS):
             keys = _mix(sketches[:, start : start + BAND_BINS])
@@ -130,10 +127,9 @@ class DuplicateFinder:
             firsts = np.repeat(order[begins], np.diff(np.r_[begins, len(order)]))
             meets = np.flatnonzero(firsts != order)
             for chosen in np.array_split(meets, len(meets) // PAIRS_AT_ONCE + 1):
-                for earlier in (firsts[chosen], order[chosen - 1]):
-                    agree = (sketches[order[chosen]] == sketches[earlier]).mean(axis=1)
-                    pairs = np.stack([order[chosen], earlier], axis=1)
-                    yield pairs[agree >= self._similarity]
+                pairs = np.stack([order[chosen], firsts[chosen]], axis=1)
+                agree = (sketches[pairs[:, 0]] == sketches[pairs[:, 1]]).mean(axis=1)
+                yield pairs[agree >= self._similarity]
 
 
 def _mix(parts: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ def find(texts, similarity=0.8):
         return [found.tolist() for found in finder.find()]
 
 
-@pytest.mark.parametrize("length", [61, 701])
+@pytest.mark.parametrize("length", [31, 61, 701])
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
 def test_sketches_agree_as_texts_do(share, length):
     estimates, truth = [], []
@@ -88,6 +88,13 @@ def test_a_document_that_is_only_similar_to_a_dropped_one_is_kept():
     assert similarity(steps[0], steps[1]) > 0.8 and similarity(steps[1], steps[2]) > 0.8
     assert similarity(steps[0], steps[2]) < 0.75
     assert find(steps)[1] == [False, True, False]
+
+
+def test_a_pair_is_found_among_documents_that_are_all_somewhat_alike():
+    common = words(400, 7)
+    texts = [" ".join([*common, *words(190, 100 + seed)]) for seed in range(60)]
+    assert 0.45 < similarity(texts[0], texts[1]) < 0.6
+    assert find([*texts, f"{texts[-1]} more"])[1] == [False] * 60 + [True]
 
 
 def test_similarity_sets_how_much_may_differ():

@@ -198,10 +198,14 @@ def test_what_is_wrong_with_a_dump_is_said_in_one_line(content, message, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "on_bad_utf8, bats", [("replace", [["B\ufffdts hang < they fly."]]), ("skip", [])]
+    "on_bad_utf8, owls",
+    [
+        ("replace", [[OWL_PARAGRAPHS[0].replace("mice", "m\ufffdce"), *OWL_PARAGRAPHS[1:]]]),
+        ("skip", []),
+    ],
 )
-def test_pages_that_are_not_utf_8_are_mended_or_dropped(on_bad_utf8, bats, tmp_path):
-    articles, counts = read(tmp_path, DUMP.encode().replace(b"Bats", b"B\xffts"), on_bad_utf8)
-    assert articles == [OWL_PARAGRAPHS, *bats]
-    assert counts.dropped["not UTF-8"] == 1 - len(bats)
+def test_pages_that_are_not_utf_8_are_mended_or_dropped(on_bad_utf8, owls, tmp_path):
+    articles, counts = read(tmp_path, DUMP.encode().replace(b"mice", b"m\xffce"), on_bad_utf8)
+    assert articles == [*owls, ["Bats hang < they fly."]]
+    assert counts.dropped["not UTF-8"] == 1 - len(owls)
     assert counts.removed["lines with bytes that are not UTF-8"] == 1
