@@ -16,7 +16,7 @@ FILE, CATEGORY = 6, 14  # numbers of namespaces
 
 _REMOVED_TAGS = frozenset(
     "ref references gallery math chem ce timeline score hiero graph mapframe maplink imagemap templatedata "
-    "syntaxhighlight source code pre table style script indicator section".split()
+    "syntaxhighlight source code pre table ul ol dl style script indicator section".split()
 )
 _ENDS_EARLY = (
     expat.errors.XML_ERROR_NO_ELEMENTS,
@@ -25,6 +25,11 @@ _ENDS_EARLY = (
 )
 _LIST = "\x01"  # stands where a line of a list starts; XML cannot hold it
 _LANGUAGE_LINK = re.compile(r"\s*[a-z]{2,3}(?:-[a-z-]+)?\s*:")
+# Dumps name a namespace once; its other names, as the older "Bild" for "Datei", are known by what they are put before.
+_MEDIA = re.compile(
+    r"[^:]+:.+\.(?:jpe?g|png|gif|svg|tiff?|webp|og[agv]|web[am]|mp[34]|wav|flac|mid|pdf|djvu)\s*",
+    re.IGNORECASE,
+)
 _SWITCH = re.compile(r"__[A-Z]+__")
 _LEFT_OVER = re.compile(r"\{\{|\}\}|\{\||\|\}|\[\[|\]\]")
 _EMPTY_BRACKETS = re.compile(r"\(\s*[,;:]*\s*\)")
@@ -213,7 +218,7 @@ class WikitextCleaner:
     def _of_link(self, node) -> Iterator[str]:
         title = str(node.title)
         prefix, colon, _ = title.partition(":")
-        if colon and prefix.strip().lower() in self._dropped_prefixes:
+        if (colon and prefix.strip().lower() in self._dropped_prefixes) or _MEDIA.fullmatch(title):
             self._removed["files and categories"] += 1
         elif node.text is None and _LANGUAGE_LINK.match(title):
             self._removed["links to other languages"] += 1

@@ -165,6 +165,8 @@ def test_other_slots_of_a_revision_are_not_the_text(tmp_path):
         ("'''''both''''' and ''one''", ["both and one"]),
         ("[http://a.org] b http://c.org d", ["b d"]),
         ("[[FILE:a|x]] [[ category : b]] [[Bat: a life]]", ["Bat: a life"]),
+        ("a [[Bild:Owl.JPG|thumb|[[b]]]] c [[A: life.txt]]", ["a c A: life.txt"]),
+        ("a<ul><li>b</li></ul> c", ["a c"]),
         ("", []),
     ],
 )
