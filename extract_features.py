@@ -29,7 +29,8 @@ from modeling.checkpoint import resolve_prefix
 from modeling.config import BertConfig
 from tokenization import FullTokenizer, validate_case_matches_checkpoint
 from tokenization.files import prepare_output, read_lines
-from training.strategy import check_batch_size, create_strategy, set_seed_and_precision
+from training.device_flags import define_device_flags, device_strategy
+from training.strategy import check_batch_size, set_seed_and_precision
 from training.workers import workers_of_tf_config
 
 FLAGS = flags.FLAGS
@@ -62,18 +63,7 @@ def define_flags() -> None:
         "One vector for each line instead of each token: that of [CLS], or mean or maximum over all tokens, "
         "[CLS] and [SEP] included.",
     )
-    define_device_flags()
-
-
-def define_device_flags() -> None:
-    """As in the training scripts; the original has --use_tpu, --master and --num_tpu_cores."""
-    flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Precision of matrix products.")
-    flags.DEFINE_bool("use_tpu", False, "Use a TPU; otherwise all local GPUs, or the CPU.")
-    flags.DEFINE_string("tpu_name", None, "Name of the Cloud TPU, or 'local' on a TPU VM.")
-    flags.DEFINE_string("tpu_zone", None, "Zone of the named Cloud TPU.")
-    flags.DEFINE_string("gcp_project", None, "Project of the named Cloud TPU.")
-    flags.DEFINE_string("master", None, "Address of the TPU worker, instead of --tpu_name.")
-    flags.DEFINE_integer("num_tpu_cores", None, "TPU cores that the run expects.")
+    define_device_flags(["float32", "bfloat16"], "Precision of matrix products.")
 
 
 def read_tokenizer(config: BertConfig) -> FullTokenizer:
@@ -114,8 +104,7 @@ def main() -> None:
     tokenizer = read_tokenizer(config)
     texts, total = open_input()
     lines = encode_lines(texts, tokenizer, FLAGS.max_seq_length)
-    names = ("use_tpu", "tpu_name", "tpu_zone", "gcp_project", "master", "num_tpu_cores")
-    strategy = create_strategy(**{name: FLAGS[name].value for name in names})
+    strategy = device_strategy()
     check_batch_size("batch_size", FLAGS.batch_size, strategy)
     set_seed_and_precision(0, FLAGS.dtype)
     model = load_encoder(config, FLAGS.init_checkpoint, strategy)

@@ -66,7 +66,9 @@ def run(main) -> None:
         lost another with 43. Any other exception keeps its traceback, because it is a defect of ours.
     """
     flags.DEFINE_bool("debug", False, "Show the traceback of an error instead of one line.")
-    _show_in_help(["training.app", "training.common_flags", "training.dry_run"])
+    _show_in_help(
+        [f"training.{name}" for name in ("app", "common_flags", "device_flags", "dry_run")]
+    )
     logging.use_absl_handler()
     logging.get_absl_handler().setFormatter(_Formatter())
     app.run(lambda argv: _call(main), flags_parser=_parse)

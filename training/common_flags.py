@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from absl import flags
 
+from training.device_flags import define_device_flags, device_strategy
 from training.lamb import Lamb, NvidiaLamb
 from training.loss_scale import DynamicLossScale
 from training.nonfinite import NonFiniteSkip
@@ -14,7 +15,6 @@ from training.run_state import RunState
 from training.strategy import (
     check_batch_size,
     check_precision,
-    create_strategy,
     set_seed_and_precision,
 )
 from training.workers import check_agreement, is_chief, own_directory
@@ -56,7 +56,11 @@ def define_training_flags(max_seq_length: int) -> None:
     _define_fault_flags()
     _define_kept_checkpoint_flags()
     _define_optimizer_flags()
-    _define_tpu_flags()
+    define_device_flags(
+        ["float32", "bfloat16", "float16"],
+        "Precision of matrix products; variables, softmax, normalisation and loss stay float32. "
+        "float16 is for GPUs that have no bfloat16, and scales the loss dynamically.",
+    )
 
 
 def define_epoch_flags() -> None:
@@ -116,13 +120,6 @@ def _define_new_flags() -> None:
         1,
         "Micro-batches that a batch is computed in: less memory, same result.",
         lower_bound=1,
-    )
-    flags.DEFINE_enum(
-        "dtype",
-        "float32",
-        ["float32", "bfloat16", "float16"],
-        "Precision of matrix products; variables, softmax, normalisation and loss stay float32. "
-        "float16 is for GPUs that have no bfloat16, and scales the loss dynamically.",
     )
     flags.DEFINE_bool(
         "rematerialize",
@@ -232,33 +229,13 @@ def _define_rate_flags() -> None:
     )
 
 
-def _define_tpu_flags() -> None:
-    flags.DEFINE_bool("use_tpu", False, "Train on a TPU; otherwise on all local GPUs, or the CPU.")
-    flags.DEFINE_string("tpu_name", None, "Name of the Cloud TPU, or 'local' on a TPU VM.")
-    flags.DEFINE_string("tpu_zone", None, "Zone of the named Cloud TPU.")
-    flags.DEFINE_string("gcp_project", None, "Project of the named Cloud TPU.")
-    flags.DEFINE_string("master", None, "Address of the TPU worker, instead of --tpu_name.")
-    flags.DEFINE_integer(
-        "num_tpu_cores",
-        None,
-        "TPU cores that the run expects; it stops if the TPU has another number.",
-    )
-
-
 def strategy_from_flags(*eval_batch_flags: str) -> tf.distribute.Strategy:
     """Returns the strategy, after a check that batches divide evenly; fixes seed and precision of what is made next.
 
     Args:
       eval_batch_flags: names of the flags with other batch sizes than that of training.
     """
-    strategy = create_strategy(
-        use_tpu=FLAGS.use_tpu,
-        tpu_name=FLAGS.tpu_name,
-        tpu_zone=FLAGS.tpu_zone,
-        gcp_project=FLAGS.gcp_project,
-        master=FLAGS.master,
-        num_tpu_cores=FLAGS.num_tpu_cores,
-    )
+    strategy = device_strategy()
     _check_same_flags(strategy)
     micro_batches = FLAGS.gradient_accumulation_steps
     check_batch_size("train_batch_size", FLAGS.train_batch_size, strategy, micro_batches)
