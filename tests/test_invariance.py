@@ -18,7 +18,9 @@ SLOW = {
     "4 micro-batches",
     "8 micro-batches",
     "4 replicas",
+    "2 workers",
     "2 workers x 2 micro-batches",
+    "rematerialisation",
     "1 replica, from step 7 on 2",
     "stopped at step 7, dropout",
 }
