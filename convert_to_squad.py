@@ -24,17 +24,14 @@ the web's training set); evaluation sees all aliases, not the one found.
 
 from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
 
-import time
-from collections.abc import Iterator
 
-from absl import flags, logging
+from absl import flags
 
-from finetuning.qa_formats import Article, Conversion, read_mrqa, read_triviaqa, write_squad
+from finetuning.qa_formats import Conversion, read_mrqa, read_triviaqa, write_squad
 from tokenization.files import match_files, prepare_output
+from training.progress import reporting
 
 FLAGS = flags.FLAGS
-
-SECONDS_BETWEEN_REPORTS = 10.0
 
 
 def define_flags() -> None:
@@ -70,16 +67,6 @@ def main() -> None:
         articles = read_triviaqa(files, conversion, FLAGS.evidence_dir, FLAGS.max_words)
     write_squad(FLAGS.output_file, reporting(articles, conversion), conversion)
     print(f"{FLAGS.output_file}: {conversion}")
-
-
-def reporting(articles: Iterator[Article], conversion: Conversion) -> Iterator[Article]:
-    """Yields the articles, and logs the counts every ten seconds."""
-    due = time.monotonic() + SECONDS_BETWEEN_REPORTS
-    for article in articles:
-        yield article
-        if time.monotonic() >= due:
-            logging.info("%s", conversion)
-            due = time.monotonic() + SECONDS_BETWEEN_REPORTS
 
 
 if __name__ == "__main__":

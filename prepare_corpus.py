@@ -26,7 +26,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from absl import flags, logging
+from absl import flags
 
 from pretraining.corpus import long_enough, write_corpus
 from pretraining.corpus_counts import CorpusCounts
@@ -35,6 +35,7 @@ from pretraining.corpus_formats import read_book, read_jsonl, read_text, read_we
 from pretraining.near_duplicates import DuplicateFinder
 from pretraining.sentences import sentence_splitter
 from tokenization.files import match_files, prepare_output, write_text
+from training.progress import reporting
 
 FLAGS = flags.FLAGS
 
@@ -49,7 +50,6 @@ SETTINGS = (
     "input_format language min_document_sentences min_document_characters drop_duplicates "
     "duplicate_similarity on_bad_utf8"
 ).split()
-SECONDS_BETWEEN_REPORTS = 10.0
 
 
 def define_flags() -> None:
@@ -130,16 +130,6 @@ def read(files: list[str], counts: CorpusCounts) -> Iterator[list[str]]:
     for path in files:
         counts.files += 1
         yield from reader(path, counts, FLAGS.on_bad_utf8)
-
-
-def reporting(documents: Iterator[list[str]], counts: CorpusCounts) -> Iterator[list[str]]:
-    """Yields the documents, and logs the counts every ten seconds."""
-    due = time.monotonic() + SECONDS_BETWEEN_REPORTS
-    for document in documents:
-        yield document
-        if time.monotonic() >= due:
-            logging.info("%s", counts)
-            due = time.monotonic() + SECONDS_BETWEEN_REPORTS
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 import datetime
 import json
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +13,9 @@ from absl import logging
 
 from training.speed import Speed
 
+Item = TypeVar("Item")
+
+SECONDS_BETWEEN_REPORTS = 10.0
 # Reported as they are at the end, not as means.
 LAST_VALUES = {"learning_rate", "loss_scale", "skipped_steps"}
 # Of no use to tell a good checkpoint from a bad one.
@@ -30,6 +35,16 @@ def mean_values(history: dict[str, np.ndarray]) -> dict[str, float]:
     counted = finite_steps(history)
     counted |= not counted.any()
     return {name: float(values[counted].mean()) for name, values in history.items()}
+
+
+def reporting(items: Iterable[Item], counts: object) -> Iterator[Item]:
+    """Yields the items, and logs `counts`, as they are by then, every ten seconds."""
+    due = time.monotonic() + SECONDS_BETWEEN_REPORTS
+    for item in items:
+        yield item
+        if time.monotonic() >= due:
+            logging.info("%s", counts)
+            due = time.monotonic() + SECONDS_BETWEEN_REPORTS
 
 
 class EventWriter:
