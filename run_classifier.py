@@ -134,6 +134,31 @@ def rehearse() -> None:
     dry_run.finish(check, config, model, strategy, trainings)
 
 
+def train_on(path, num_examples, num_train_steps, model, optimizer, strategy, state, step) -> int:
+    """Trains from `step` on with the records of a file, and returns the number of updates made."""
+    spec = feature_spec(FLAGS.max_seq_length)
+    num_labels = model.classifier.output_bias.shape[0]
+    progress = Progress(
+        state.own_dir,
+        num_train_steps,
+        FLAGS.train_batch_size,
+        lambda length: classifier_flops(model.bert.config, length, num_labels).training(),
+    )
+    return train(
+        model,
+        OBJECTIVE,
+        optimizer,
+        strategy,
+        train_batches(
+            scan_files([path]), spec, FLAGS.train_batch_size, FLAGS.seed, step, num_examples
+        ),
+        state,
+        progress,
+        num_train_steps=num_train_steps,
+        **loop_arguments(),
+    )
+
+
 def main() -> None:
     """Checks, then trains, evaluates and predicts as the flags ask."""
     if FLAGS.dry_run:
@@ -156,30 +181,8 @@ def main() -> None:
     if FLAGS.do_train:
         state.claim()
         path = write_features(state.own_dir, "train", examples["train"], task, tokenizer)
-        batches = train_batches(
-            scan_files([path]),
-            spec,
-            FLAGS.train_batch_size,
-            FLAGS.seed,
-            step,
-            len(examples["train"]),
-        )
-        step = train(
-            model,
-            OBJECTIVE,
-            optimizer,
-            strategy,
-            batches,
-            state,
-            Progress(
-                state.own_dir,
-                num_train_steps,
-                FLAGS.train_batch_size,
-                lambda length: classifier_flops(config, length, len(task.labels)).training(),
-            ),
-            num_train_steps=num_train_steps,
-            **loop_arguments(),
-        )
+        arguments = (model, optimizer, strategy, state, step)
+        step = train_on(path, len(examples["train"]), num_train_steps, *arguments)
     if FLAGS.do_eval:
         path = write_features(state.own_dir, "eval", examples["dev"], task, tokenizer)
         batches = eval_batches(scan_files([path]), spec, FLAGS.eval_batch_size)
