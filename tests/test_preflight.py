@@ -56,7 +56,10 @@ def test_a_defect_of_ours_is_no_problem_of_the_user():
 
 
 def test_without_problems_nothing_is_raised():
-    Preflight().finish()
+    check = Preflight()
+    assert check(int, "3") == 3
+    check.finish()
+    assert check.problems == []
 
 
 def test_the_disk_needs_room_for_all_checkpoints(tmp_path):
