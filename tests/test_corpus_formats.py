@@ -146,7 +146,7 @@ def test_zero_bytes_of_a_page_are_blanks(tmp_path):
         (read_text, b"a\nb\0c", "line 2: byte 3 of the file is zero: it is binary"),
         (read_text, "ab".encode("utf-16"), "is text in UTF-16: convert it"),
         (read_text, b"PK\x03\x04abcd", "is a zip archive: unpack it first"),
-        (read_text, gzip.compress(b"a" * 999)[:-9], "is damaged or cut off"),
+        (read_text, gzip.compress(b"a" * 999, mtime=0)[:-9], "is damaged or cut off"),
         (read_text, bz2.compress(b"a" * 999)[:-9], "is damaged or cut off"),
         (read_text, bz2.compress(b"a")[:10] + b"\xaa" * 40, "is damaged"),
         (read_text, lzma.compress(b"a" * 999)[:-9], "is damaged or cut off"),

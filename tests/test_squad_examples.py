@@ -204,10 +204,10 @@ def test_half_a_surrogate_pair_is_no_character(before_end, escapes, tmp_path, pa
         (b'{"data": ["\xed\xa0\x80"]}', "not JSON in UTF-8: byte 1"),
         (json.dumps(squad(question())).encode("utf-16"), "not JSON in UTF-8: byte 0"),
         (
-            gzip.compress(json.dumps(squad(question())).encode())[:-9],
+            gzip.compress(json.dumps(squad(question())).encode(), mtime=0)[:-9],
             "train.json is damaged or cut",
         ),
-        (gzip.compress(b"{") + b"x", "train.json is damaged or cut off"),
+        (gzip.compress(b"{", mtime=0) + b"x", "train.json is damaged or cut off"),
         ([squad(question())], 'train.json: a list where an object with a list "data" is expected'),
         (7, "train.json: 7 where an object"),
         ({}, 'train.json: has no "data"'),
