@@ -22,14 +22,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from absl import flags, logging
 
-from pretraining.documents import Document, ReadCounts, expand_patterns, read_documents
-from pretraining.instances import (
+from pretraining.original_documents import Document, ReadCounts, expand_patterns, read_documents
+from pretraining.original_instances import (
     NUM_SPECIAL_TOKENS,
     Instance,
     InstanceMaker,
     create_instances,
 )
-from pretraining.masking import Masker
+from pretraining.original_masking import Masker
 from pretraining.records import record_writer
 from tokenization import FullTokenizer
 

@@ -14,8 +14,8 @@ from absl import flags, logging
 from modeling.config import BertConfig
 from modeling.flops import pretraining_flops
 from modeling.heads import BertPretrainer
-from pretraining.documents import expand_patterns
 from pretraining.objective import OBJECTIVE, evaluation_metrics, sequence_scores
+from pretraining.original_documents import expand_patterns
 from pretraining.phases import Phase, extra_steps, remaining
 from pretraining.records import check_first_records, feature_spec
 from training import dry_run

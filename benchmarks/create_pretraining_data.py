@@ -17,9 +17,9 @@ import tensorflow as tf
 from absl import flags
 
 from benchmarks import original_pretraining_data
-from pretraining.documents import ReadCounts, read_documents
-from pretraining.instances import InstanceMaker, create_instances
-from pretraining.masking import Masker
+from pretraining.original_documents import ReadCounts, read_documents
+from pretraining.original_instances import InstanceMaker, create_instances
+from pretraining.original_masking import Masker
 from pretraining.records import record_writer
 from tokenization import FullTokenizer, load_vocab
 from training import app

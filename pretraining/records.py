@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from pretraining.instances import Instance
+from pretraining.original_instances import Instance
 from training.record_files import ScannedFile, bad_records_named, records_reader
 
 

@@ -16,8 +16,8 @@ from pretraining import corpus
 from pretraining.corpus import long_enough, write_corpus
 from pretraining.corpus_counts import CorpusCounts
 from pretraining.corpus_formats import read_wikipedia
-from pretraining.documents import ReadCounts, read_documents
 from pretraining.near_duplicates import DuplicateFinder
+from pretraining.original_documents import ReadCounts, read_documents
 from pretraining.sentences import sentence_splitter
 
 

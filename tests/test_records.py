@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from pretraining.instances import Instance
+from pretraining.original_instances import Instance
 from pretraining.records import (
     check_first_records,
     feature_spec,

@@ -3,7 +3,7 @@
 import pytest
 
 from pretraining import documents
-from pretraining.documents import ReadCounts, expand_patterns, read_documents
+from pretraining.original_documents import ReadCounts, expand_patterns, read_documents
 
 
 def encode(line):

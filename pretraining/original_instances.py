@@ -9,8 +9,8 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pretraining.documents import Document
-from pretraining.masking import Masker
+from pretraining.original_documents import Document
+from pretraining.original_masking import Masker
 
 NUM_SPECIAL_TOKENS = 3  # [CLS] A [SEP] B [SEP]
 TRIES_OF_THE_ORIGINAL = 10

@@ -6,8 +6,8 @@ import random
 import pytest
 
 from benchmarks import original_pretraining_data
-from pretraining.instances import InstanceMaker, create_instances, truncate_pair
-from pretraining.masking import Masker
+from pretraining.original_instances import InstanceMaker, create_instances, truncate_pair
+from pretraining.original_masking import Masker
 
 CLS, SEP, MASK = 0, 1, 2
 VOCAB = {"[CLS]": CLS, "[SEP]": SEP, "[MASK]": MASK}

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from pretraining.masking import Masker, shuffle
+from pretraining.original_masking import Masker, shuffle
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [f"w{n}" for n in range(101)] + [f"##p{n}" for n in range(13)]
