@@ -77,7 +77,7 @@ def main() -> None:
     counts = _count(files, "--input_file")
     text = counts
     if FLAGS.heldout_file:
-        text = _count(match_files(FLAGS.heldout_file), "--heldout_file")
+        text = _count(match_files(FLAGS.heldout_file, "heldout_file"), "--heldout_file")
     vocab = learn_vocab(
         counts.words,
         FLAGS.vocab_size,

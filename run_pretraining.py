@@ -15,9 +15,9 @@ from modeling.config import BertConfig
 from modeling.flops import pretraining_flops
 from modeling.heads import BertPretrainer
 from pretraining.objective import OBJECTIVE, evaluation_metrics, sequence_scores
-from pretraining.original_documents import expand_patterns
 from pretraining.phases import Phase, extra_steps, remaining
 from pretraining.records import check_first_records, feature_spec
+from tokenization.files import match_files
 from training import dry_run
 from training.batches import eval_batches, train_batches
 from training.common_flags import (
@@ -123,7 +123,7 @@ def find_records(
     flag: str, spec: dict[str, tf.io.FixedLenFeature], vocab_size: int, prefix: str = ""
 ) -> list[ScannedFile]:
     """Returns the record files that the flag's globs match, after a look at their lengths and first records."""
-    paths = expand_patterns(FLAGS[flag].value.split(","), flag=flag)
+    paths = match_files(FLAGS[flag].value, flag)
     files = scan_files(paths, FLAGS.skip_corrupt_records)
     check_first_records(files, spec, vocab_size, prefix)
     return files

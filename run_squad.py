@@ -148,7 +148,7 @@ def prepare(output_dir: str, split: str, tokenizer: FullTokenizer) -> RecordSet:
     return prepare_records(
         output_dir,
         split,
-        match_files(FLAGS[file_flag].value),
+        match_files(FLAGS[file_flag].value, file_flag),
         tokenizer,
         FLAGS.vocab_file,
         lengths=parse_length_buckets(FLAGS.length_buckets, FLAGS.max_seq_length),
@@ -162,7 +162,7 @@ def prepare(output_dir: str, split: str, tokenizer: FullTokenizer) -> RecordSet:
 def read_file(file_flag: str) -> Iterator[Paragraph]:
     """Yields the paragraphs of train_file or predict_file."""
     return read_paragraphs(
-        match_files(FLAGS[file_flag].value),
+        match_files(FLAGS[file_flag].value, file_flag),
         for_training=file_flag == "train_file",
         version_2_with_negative=FLAGS.version_2_with_negative,
     )

@@ -25,39 +25,17 @@ class ReadCounts:
     tokens: int = 0
     lines_without_tokens: int = 0
 
-
-def expand_patterns(
-    patterns: Iterable[str], sort: bool = True, flag: str = "input_file"
-) -> list[str]:
-    """Returns the files that the globs match, in the order of the globs.
-
-    Args:
-      patterns: globs, or plain paths; any file system of `tf.io.gfile`.
-      sort: the files of one glob by name, because their order feeds the random numbers. False leaves
-        the file system's order, as the original does.
-      flag: where the patterns come from, for the error messages.
-
-    Raises:
-      FileNotFoundError: a pattern matches nothing.
-      ValueError: a match is a directory.
-    """
-    files = []
-    for pattern in patterns:
-        matches = tf.io.gfile.glob(pattern)
-        if not matches:
-            raise FileNotFoundError(f"--{flag}: the pattern {pattern!r} matches no file")
-        files.extend(sorted(matches) if sort else matches)
-    for path in files:
-        if tf.io.gfile.isdir(path):
-            raise ValueError(f"--{flag}: {path} is a directory; name its files, as in {path}/*")
-    return files
+    def __str__(self):
+        return (
+            f"{self.files} files: {self.documents} documents, {self.sentences} sentences, "
+            f"{self.tokens} tokens; dropped {self.lines_without_tokens} lines without tokens"
+        )
 
 
 def read_documents(
     files: Iterable[str],
     encode: Callable[[str], Sentence],
     counts: ReadCounts,
-    drop_carriage_returns: bool = False,
 ) -> Iterator[Document]:
     """Yields the documents that hold at least one token.
 
@@ -65,8 +43,6 @@ def read_documents(
       files: paths, read one after the other as if they were one file.
       encode: text of a line -> token ids.
       counts: updated in place.
-      drop_carriage_returns: delete every carriage return before anything else, as the original's file
-        reader did, so that "a\\rb" becomes the word "ab". By default it is white space.
 
     Raises:
       ValueError: invalid UTF-8, naming file, line and byte.
@@ -74,9 +50,8 @@ def read_documents(
     """
     document: Document = []
     for line in _read_lines(files, counts):
-        if drop_carriage_returns:
-            line = line.replace("\r", "")
-        line = line.strip()
+        # As the original's file reader does, so that "a\rb" becomes the word "ab".
+        line = line.replace("\r", "").strip()
         if not line:
             if document:
                 yield _counted(document, counts)

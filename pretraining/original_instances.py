@@ -58,7 +58,6 @@ class InstanceMaker:
         rng: random.Random,
         max_seq_length: int = 128,
         short_seq_prob: float = 0.1,
-        reproduce_original: bool = False,
     ):
         """Binds what all instances share.
 
@@ -70,8 +69,6 @@ class InstanceMaker:
           rng: source of every draw.
           max_seq_length: upper limit of S, special tokens counted, at least 5.
           short_seq_prob: share of the passes over a document that aim at a shorter, random length.
-          reproduce_original: give up the search for another document after ten tries and take the
-            current one. By default it is another document whenever there are several.
         """
         self.documents = documents
         self.cls_id = cls_id
@@ -80,7 +77,6 @@ class InstanceMaker:
         self.rng = rng
         self.max_num_tokens = max_seq_length - NUM_SPECIAL_TOKENS
         self.short_seq_prob = short_seq_prob
-        self.reproduce_original = reproduce_original
 
     def instances(self, document_index: int) -> Iterator[Instance]:
         """Yields the masked instances of one pass over one document."""
@@ -128,10 +124,7 @@ class InstanceMaker:
         return _joined(_chunk(document, start, target))
 
     def _other_document(self, current: int) -> int:
-        if len(self.documents) == 1 and not self.reproduce_original:
-            return current
-        tries = range(TRIES_OF_THE_ORIGINAL) if self.reproduce_original else itertools.count()
-        for _ in tries:
+        for _ in range(TRIES_OF_THE_ORIGINAL):
             drawn = self.rng.randint(0, len(self.documents) - 1)
             if drawn != current:
                 break

@@ -33,7 +33,6 @@ class Masker:
         masked_lm_prob: float = 0.15,
         max_predictions_per_seq: int = 20,
         do_whole_word_mask: bool = False,
-        reproduce_original: bool = False,
     ):
         """Prepares the tables that masking needs of the vocabulary.
 
@@ -43,8 +42,6 @@ class Masker:
           max_predictions_per_seq: upper limit of their number, at least 1.
           do_whole_word_mask: choose all pieces of a word or none. Each piece is still replaced by a
             draw of its own, as in the original.
-          reproduce_original: where B was cut inside a word, count its first piece as part of A's last
-            word, across the [SEP]. By default it is a word of its own.
         """
         self.mask_id = vocab["[MASK]"]
         # The whole vocabulary, special tokens and unused entries too, as in the original.
@@ -53,7 +50,6 @@ class Masker:
         self.masked_lm_prob = masked_lm_prob
         self.max_predictions_per_seq = max_predictions_per_seq
         self.do_whole_word_mask = do_whole_word_mask
-        self.words_cross_sep = reproduce_original
 
     def mask(self, token_ids: list[int], b_start: int, rng: random.Random) -> MaskedTokens:
         """Chooses tokens and replaces them.
@@ -78,14 +74,9 @@ class Masker:
         b = range(b_start, len(token_ids) - 1)
         if not self.do_whole_word_mask:
             return [(position,) for position in (*a, *b)]
-        if self.words_cross_sep:
-            return self._whole_words((*a, *b), token_ids)
-        return self._whole_words(a, token_ids) + self._whole_words(b, token_ids)
-
-    def _whole_words(self, positions: Iterable[int], token_ids: list[int]) -> list[Word]:
-        """Joins each continuation piece to the word before it, if there is one."""
+        # A piece at the start of B, whose word was cut off, joins the last word of A, as in the original.
         words: list[Word] = []
-        for position in positions:
+        for position in (*a, *b):
             if words and token_ids[position] in self.continuation_ids:
                 words[-1] += (position,)
             else:

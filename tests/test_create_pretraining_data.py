@@ -111,7 +111,7 @@ def change(made_up, flag, content):
 @pytest.mark.parametrize(
     "break_it, message",
     [
-        (lambda f: f.update(input_file="/none/*.txt"), "'/none/*.txt' matches no file"),
+        (lambda f: f.update(input_file="/none/*.txt"), "no file matches '/none/*.txt'"),
         (lambda f: f.update(output_file="/none/out"), "the folder /none does not exist"),
         (lambda f: f.update(output_file=f["input_file"]), "is also an input"),
         (lambda f: f.update(max_seq_length=4), "--max_seq_length=4"),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pretraining import documents
-from pretraining.original_documents import ReadCounts, expand_patterns, read_documents
+from pretraining import original_documents
+from pretraining.original_documents import ReadCounts, read_documents
 
 
 def encode(line):
@@ -11,13 +11,13 @@ def encode(line):
     return [len(word) for word in line.split() if word != "---"]
 
 
-def read(tmp_path, *contents, **options):
+def read(tmp_path, *contents):
     paths = []
     for number, content in enumerate(contents):
         paths.append(str(tmp_path / f"{number}.txt"))
         (tmp_path / f"{number}.txt").write_bytes(content)
     counts = ReadCounts()
-    return list(read_documents(paths, encode, counts, **options)), counts
+    return list(read_documents(paths, encode, counts)), counts
 
 
 def test_blank_lines_divide_documents(tmp_path):
@@ -46,17 +46,13 @@ def test_lines_end_at_line_feeds_only(tmp_path):
     assert found == [[[1, 1, 1, 1, 1]]]
 
 
-def test_a_carriage_return_is_white_space(tmp_path):
-    assert read(tmp_path, b"a\rbb\r\n\r\nccc\r\n")[0] == [[[1, 2]], [[3]]]
-
-
-def test_a_carriage_return_joins_words_as_in_the_original_on_request(tmp_path):
-    found, _ = read(tmp_path, b"a\rbb\r\n\r\nccc\r\n", drop_carriage_returns=True)
+def test_a_carriage_return_joins_words(tmp_path):
+    found, _ = read(tmp_path, b"a\rbb\r\n\r\nccc\r\n")
     assert found == [[[3]], [[3]]]
 
 
 def test_lines_may_be_longer_than_what_is_read_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(documents, "CHUNK_BYTES", 3)
+    monkeypatch.setattr(original_documents, "CHUNK_BYTES", 3)
     found, _ = read(tmp_path, "äöüäöüä\nb\n\nccccccc".encode())
     assert found == [[[7], [1]], [[7]]]
 
@@ -65,21 +61,3 @@ def test_invalid_utf8_is_found_by_file_line_and_byte(tmp_path):
     with pytest.raises(ValueError, match=r"0\.txt, line 3, byte 8 .*0xff") as caught:
         read(tmp_path, b"\xc3\xa4\r\nbb\nc\xff\n")
     assert "\n" not in str(caught.value)
-
-
-def test_patterns_expand_in_their_order_and_by_name_within_one(tmp_path):
-    for name in ("b1", "b0", "a3", "a2"):
-        (tmp_path / name).touch()
-    found = expand_patterns([str(tmp_path / "b*"), str(tmp_path / "a*")])
-    assert [path[-2:] for path in found] == ["b0", "b1", "a2", "a3"]
-
-
-def test_a_pattern_that_matches_nothing_is_named(tmp_path):
-    (tmp_path / "a").touch()
-    with pytest.raises(FileNotFoundError, match="--eval_file: .*/none"):
-        expand_patterns([str(tmp_path / "a"), str(tmp_path / "none*")], flag="eval_file")
-
-
-def test_a_directory_is_not_taken_for_a_file(tmp_path):
-    with pytest.raises(ValueError, match="is a directory"):
-        expand_patterns([str(tmp_path)])

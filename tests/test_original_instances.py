@@ -90,19 +90,11 @@ def test_the_only_document_is_its_own_random_next():
     assert pair.is_random_next and pair.a_ids == pair.b_ids
 
 
-def random_homes(**options):
-    """Documents of many random spans for document 0 of 2."""
+def test_random_next_gives_up_after_ten_tries():
     documents = numbered_documents([2], [2])
-    made = maker(documents, **options)
-    return {home(documents, next(made.sentence_pairs(0)).b_ids[0]) for _ in range(9000)}
-
-
-def test_random_next_is_never_the_current_document():
-    assert random_homes() == {1}
-
-
-def test_random_next_gives_up_after_ten_tries_as_in_the_original_on_request():
-    assert random_homes(reproduce_original=True) == {0, 1}
+    made = maker(documents)
+    homes = {home(documents, next(made.sentence_pairs(0)).b_ids[0]) for _ in range(9000)}
+    assert homes == {0, 1}
 
 
 def test_short_sequences_are_as_frequent_as_asked_for():
@@ -190,11 +182,9 @@ def test_instances_equal_those_of_the_original_transcribed(whole_word):
             texts, tokens, 3, whole_word, random.Random(seed), max_seq_length=23, max_predictions=5
         )
         documents = [[[vocab[token] for token in line] for line in text] for text in texts]
-        masker = Masker(vocab, 0.15, 5, whole_word, reproduce_original=True)
+        masker = Masker(vocab, 0.15, 5, whole_word)
         made = create_instances(
-            InstanceMaker(
-                documents, 1, 2, masker, random.Random(seed), 23, reproduce_original=True
-            ),
+            InstanceMaker(documents, 1, 2, masker, random.Random(seed), 23),
             dupe_factor=3,
         )
         for ours, (token_list, segments, is_random_next, masked) in zip(made, theirs, strict=True):

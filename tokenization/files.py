@@ -5,18 +5,26 @@ import os
 from collections.abc import Iterator
 
 
-def match_files(patterns: str) -> list[str]:
-    """Returns the files that a comma-separated list of names and globs stands for, in that order.
+def match_files(patterns: str, flag: str = "input_file") -> list[str]:
+    """Returns the files that a comma-separated list of names and globs stands for: in its order, in a glob by name.
+
+    Args:
+      patterns: names and globs.
+      flag: where they come from, for messages.
 
     Raises:
       FileNotFoundError: nothing matches one of the patterns.
+      IsADirectoryError: a match is a folder.
     """
     files = []
     for pattern in patterns.split(","):
         matches = sorted(_gfile().glob(pattern) if _is_remote(pattern) else glob.glob(pattern))
         if not matches:
-            raise FileNotFoundError(f"no file matches {pattern!r}: check the path")
+            raise FileNotFoundError(f"--{flag}: no file matches {pattern!r}: check the path")
         files += matches
+    for path in files:
+        if _gfile().isdir(path) if _is_remote(path) else os.path.isdir(path):
+            raise IsADirectoryError(f"--{flag}: {path} is a folder: name its files, as in {path}/*")
     return files
 
 
