@@ -14,6 +14,7 @@ from absl import flags, logging
 from modeling.config import BertConfig
 from modeling.flops import pretraining_flops
 from modeling.heads import BertPretrainer
+from pretraining.manifest_check import check_manifests, check_one_vocabulary
 from pretraining.objective import OBJECTIVE, evaluation_metrics, sequence_scores
 from pretraining.phases import Phase, extra_steps, remaining
 from pretraining.records import check_first_records, feature_spec
@@ -122,10 +123,18 @@ def define_phase2_flags() -> None:
 def find_records(
     flag: str, spec: dict[str, tf.io.FixedLenFeature], vocab_size: int, prefix: str = ""
 ) -> list[ScannedFile]:
-    """Returns the record files that the flag's globs match, after a look at their lengths and first records."""
+    """Returns the record files that the flag's globs match, after a look at lengths, first records and manifests."""
     paths = match_files(FLAGS[flag].value, flag)
     files = scan_files(paths, FLAGS.skip_corrupt_records)
     check_first_records(files, spec, vocab_size, prefix)
+    check_manifests(
+        files,
+        {"max_seq_length": spec["input_ids"].shape[0]},
+        vocab_size,
+        init_checkpoint=FLAGS.init_checkpoint,
+        flag_prefix=prefix,
+        skip_corrupt=FLAGS.skip_corrupt_records,
+    )
     return files
 
 
@@ -212,10 +221,12 @@ def train_phase(phases, phase: Phase, model, optimizer, strategy, state, step: i
 
 def find_eval_records(phases: list[Phase], config: BertConfig) -> list[ScannedFile]:
     """Returns the records of evaluation, which are as long as those of the last phase."""
-    if not FLAGS.eval_input_file:
-        return phases[-1].files
-    prefix = "phase2_" if FLAGS.phase2_input_file else ""
-    return find_records("eval_input_file", phases[-1].spec, config.vocab_size, prefix)
+    files = phases[-1].files
+    if FLAGS.eval_input_file:
+        prefix = "phase2_" if FLAGS.phase2_input_file else ""
+        files = find_records("eval_input_file", phases[-1].spec, config.vocab_size, prefix)
+    check_one_vocabulary([*(file for phase in phases for file in phase.files), *files])
+    return files
 
 
 def check_something_to_do() -> None:
