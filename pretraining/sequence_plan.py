@@ -15,6 +15,8 @@ import numpy as np
 from pretraining.recipe import Recipe
 from pretraining.token_documents import TokenDocuments
 
+NEXT, NO_LABEL = 0, -1  # of Plan.spans; 1 is the other class of the objective
+
 _BLOCK = 1 << 16  # sentences whose draws are in memory at a time
 
 
@@ -36,16 +38,58 @@ class Plan(NamedTuple):
 def plan_pass(documents: TokenDocuments, recipe: Recipe, rng: np.random.Generator) -> Plan:
     """Plans one pass over the documents.
 
+    next_sentence: the original's. Sentences are put together up to a length; A is some of them, B the rest or, for half
+      of the pairs and where there is but one sentence, sentences of another document, while the rest opens the next
+      pair.
+    sentence_order: ALBERT's. B is always the rest, half of the pairs are swapped; a lone sentence is cut in the middle.
+    full_sentences: RoBERTa's. A is as many whole sentences as a row holds, of this and the next documents; there is no
+      B. A sentence longer than a row is cut.
+    doc_sentences: the same within each document.
+
+    Sequences of a document aim at a random length with the recipe's short_seq_prob. In the last two objectives nothing
+    else is drawn, so one of several passes begins its first sequence, or that of each document that needs several, with
+    a random length too.
+
     Args:
       documents: at least one. Random next sentences come from here.
-      recipe: its objective, max_seq_length and short_seq_prob, and whether there are several passes.
+      recipe: its objective, max_seq_length, short_seq_prob and dupe_factor.
       rng: source of every draw.
     """
+    pairs = recipe.objective in ("next_sentence", "sentence_order")
+    limit = recipe.max_seq_length - (3 if pairs else 2)  # [CLS] A [SEP] B [SEP], [CLS] A [SEP]
+    short = rng.random(documents.num_documents) < recipe.short_seq_prob
+    targets = np.where(short, rng.integers(2, limit + 1, len(short)), limit)
     edges = np.concatenate([[0], documents.sentence_ends])
-    limit = recipe.max_seq_length - 3  # [CLS] A [SEP] B [SEP]
-    targets = _targets(documents.num_documents, limit, recipe.short_seq_prob, rng)
-    chunks = _chunks(documents, edges, targets, rng)
-    return _next_sentence(documents, edges, targets, chunks, limit, rng)
+    text = _Pass(edges, documents.document_ends, limit, targets, rng)
+    if recipe.objective == "next_sentence":
+        return _next_sentence(text)
+    if recipe.objective == "sentence_order":
+        return _sentence_order(text)
+    across = recipe.objective == "full_sentences"
+    return _whole_sentences(text, across, random_start=recipe.dupe_factor > 1)
+
+
+class _Pass(NamedTuple):
+    """What the functions below share.
+
+    Attributes:
+      edges: int64 [sentences + 1]. Where sentences start and end in the tokens.
+      document_ends: int64 [documents]. See `TokenDocuments`.
+      limit: tokens that a sequence has room for, without special tokens.
+      targets: int64 [documents]. Length that the sequences of each document aim at, 2 to `limit`.
+      rng: source of every draw.
+    """
+
+    edges: np.ndarray
+    document_ends: np.ndarray
+    limit: int
+    targets: np.ndarray
+    rng: np.random.Generator
+
+    def ends(self, starts: np.ndarray, document: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Returns the sentences up to which chunks go: until they hold the target, at least one, in one document."""
+        ends = np.searchsorted(self.edges, self.edges[starts] + np.maximum(targets, 1), "left")
+        return np.minimum(ends, self.document_ends[document])
 
 
 class _Chunks(NamedTuple):
@@ -54,9 +98,9 @@ class _Chunks(NamedTuple):
     Attributes:
       document: number of the document.
       start: first sentence.
-      middle: first sentence of B.
+      middle: first sentence of B; the end of a lone sentence.
       end: first sentence after B.
-      label: 1 if B is not used; the chunk ends at `middle` then.
+      label: of the pair, 0 or 1.
     """
 
     document: np.ndarray
@@ -66,40 +110,23 @@ class _Chunks(NamedTuple):
     label: np.ndarray
 
 
-def _targets(
-    number: int, limit: int, short_seq_prob: float, rng: np.random.Generator
-) -> np.ndarray:
-    """Returns the length that the sequences of each document aim at in this pass: int64 [documents]."""
-    short = rng.random(number) < short_seq_prob
-    return np.where(short, rng.integers(2, limit + 1, number), limit)
+def _chunks(text: _Pass, random_next: bool) -> _Chunks:
+    """Draws chunks and how they are cut; with `random_next` the B of the label 1 is left to the next chunk."""
 
-
-def _chunks(
-    documents: TokenDocuments, edges: np.ndarray, targets: np.ndarray, rng: np.random.Generator
-) -> _Chunks:
     def draw(sentences: np.ndarray) -> np.ndarray:
-        document = np.searchsorted(documents.document_ends, sentences, "right")
-        end = _ends(documents, edges, sentences, document, targets[document])
+        document = np.searchsorted(text.document_ends, sentences, "right")
+        end = text.ends(sentences, document, text.targets[document])
         size = end - sentences
-        middle = sentences + rng.integers(1, np.maximum(size, 2))
-        # A lone sentence has nothing after it, so more than half of all pairs are random.
-        label = (size == 1) | (rng.random(len(size)) < 0.5)
-        following = np.where(label, middle, end)
+        middle = sentences + text.rng.integers(1, np.maximum(size, 2))
+        label = text.rng.random(len(size)) < 0.5
+        following = end
+        if random_next:
+            # A lone sentence has nothing after it, so more than half of all pairs are random.
+            label |= size == 1
+            following = np.where(label, middle, end)
         return np.stack([following, document, sentences, middle, end, label], axis=1)
 
-    return _Chunks(*_walk(len(documents.sentence_ends), draw)[:, 1:].T)
-
-
-def _ends(
-    documents: TokenDocuments,
-    edges: np.ndarray,
-    starts: np.ndarray,
-    document: np.ndarray,
-    targets: np.ndarray,
-) -> np.ndarray:
-    """Returns the sentences up to which chunks go: until they hold the target, at least one, within the document."""
-    ends = np.searchsorted(edges, edges[starts] + np.maximum(targets, 1), "left")
-    return np.minimum(ends, documents.document_ends[document])
+    return _Chunks(*_walk(len(text.edges) - 1, draw)[:, 1:].T)
 
 
 def _walk(number: int, draw: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -124,33 +151,42 @@ def _walk(number: int, draw: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _next_sentence(
-    documents: TokenDocuments,
-    edges: np.ndarray,
-    targets: np.ndarray,
-    chunks: _Chunks,
-    limit: int,
-    rng: np.random.Generator,
-) -> Plan:
-    b_first, b_last = chunks.middle.copy(), chunks.end.copy()
+def _next_sentence(text: _Pass) -> Plan:
+    chunks = _chunks(text, random_next=True)
+    b_start, b_end = chunks.middle.copy(), chunks.end.copy()
     random = np.flatnonzero(chunks.label)
-    document, start = chunks.document[random], chunks.start[random]
-    other = _other_documents(document, documents.num_documents, rng)
-    firsts = np.concatenate([[0], documents.document_ends])
-    b_first[random] = rng.integers(firsts[other], firsts[other + 1])
-    room = targets[document] - (edges[chunks.middle[random]] - edges[start])
-    b_last[random] = _ends(documents, edges, b_first[random], other, room)
-    spans = np.stack([chunks.start, chunks.middle, b_first, b_last, chunks.label], axis=1)
-    spans[:, :4] = edges[spans[:, :4]]
-    cut = _truncate(spans, limit, rng)
-    lost = cut[:, 0].sum() + cut[chunks.label == 0, 1].sum()
-    return Plan(spans, {"sequences": len(spans), "tokens_cut": int(lost)})
+    document = chunks.document[random]
+    other = _other_documents(document, len(text.document_ends), text.rng)
+    firsts = np.concatenate([[0], text.document_ends])
+    b_start[random] = text.rng.integers(firsts[other], firsts[other + 1])
+    a_lengths = text.edges[chunks.middle[random]] - text.edges[chunks.start[random]]
+    b_end[random] = text.ends(b_start[random], other, text.targets[document] - a_lengths)
+    spans = np.stack([chunks.start, chunks.middle, b_start, b_end, chunks.label], axis=1)
+    spans[:, :4] = text.edges[spans[:, :4]]
+    cut = _truncate(spans, text.limit, text.rng)
+    # What is cut off a random B has its turn elsewhere in the pass.
+    return _plan(spans, tokens_cut=cut[:, 0].sum() + cut[chunks.label == NEXT, 1].sum())
 
 
 def _other_documents(documents: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
     """Returns for each document another one of `number`; itself if it is the only one."""
-    others = rng.integers(0, max(1, number - 1), len(documents))
-    return others + (others >= documents) if number > 1 else others
+    if number == 1:
+        return documents
+    others = rng.integers(0, number - 1, len(documents))
+    return others + (others >= documents)
+
+
+def _sentence_order(text: _Pass) -> Plan:
+    chunks = _chunks(text, random_next=False)
+    start, middle, end = (text.edges[n] for n in (chunks.start, chunks.middle, chunks.end))
+    middle = np.where(middle == end, (start + end) // 2, middle)
+    spans = np.stack([start, middle, middle, end, chunks.label], axis=1)
+    swapped = chunks.label == 1
+    spans[swapped, :4] = spans[swapped][:, [2, 3, 0, 1]]
+    paired = end - start > 1
+    spans = spans[paired]
+    cut = _truncate(spans, text.limit, text.rng)
+    return _plan(spans, tokens_cut=cut.sum(), tokens_without_pair=(~paired).sum())
 
 
 def _truncate(spans: np.ndarray, limit: int, rng: np.random.Generator) -> np.ndarray:
@@ -169,3 +205,46 @@ def _truncate(spans: np.ndarray, limit: int, rng: np.random.Generator) -> np.nda
     spans[:, 0:4:2] += front
     spans[:, 1:4:2] -= cut - front
     return cut
+
+
+def _whole_sentences(text: _Pass, across: bool, random_start: bool) -> Plan:
+    edges = _cut_sentences(text.edges, text.limit)
+    document_edges = text.edges[np.concatenate([[0], text.document_ends])]
+    firsts = np.searchsorted(edges, document_edges)
+    # Positions in a text that has a [SEP] after each document.
+    ends = edges[1:] + np.repeat(np.arange(len(firsts) - 1), np.diff(firsts))
+    openings = firsts[:1] if across else firsts[:-1][np.diff(document_edges) > text.limit]
+
+    def draw(sentences: np.ndarray) -> np.ndarray:
+        document = np.searchsorted(firsts, sentences, "right") - 1
+        targets = text.targets[document]
+        if random_start:
+            random = text.rng.integers(2, text.limit + 1, len(sentences))
+            targets = np.where(np.isin(sentences, openings), random, targets)
+        following = np.searchsorted(ends, edges[sentences] + document + targets, "right")
+        following = np.maximum(following, sentences + 1)
+        if not across:
+            following = np.minimum(following, firsts[document + 1])
+        return np.stack([following, sentences], axis=1)
+
+    end, start = _walk(len(ends), draw).T
+    nothing = np.zeros_like(start)
+    spans = np.stack([edges[start], edges[end], nothing, nothing, nothing + NO_LABEL], axis=1)
+    return _plan(spans)
+
+
+def _cut_sentences(edges: np.ndarray, limit: int) -> np.ndarray:
+    """Returns the edges of sentences of at most `limit` tokens: longer ones are cut into several."""
+    pieces = -(-np.diff(edges) // limit)
+    firsts = np.repeat(np.cumsum(pieces) - pieces, pieces)
+    starts = np.repeat(edges[:-1], pieces) + limit * (np.arange(len(firsts)) - firsts)
+    return np.append(starts, edges[-1])
+
+
+def _plan(spans: np.ndarray, tokens_cut: int = 0, tokens_without_pair: int = 0) -> Plan:
+    counts = {
+        "sequences": len(spans),
+        "tokens_cut": int(tokens_cut),
+        "tokens_without_pair": int(tokens_without_pair),
+    }
+    return Plan(spans, counts)
