@@ -20,6 +20,8 @@ setup(
         "absl-py",
         "safetensors",
         "ijson",
+        "scipy",
+        "scikit-learn",
     ],
     extras_require={
         "test": ["pytest", "pytest-xdist", "ruff"],
