@@ -11,26 +11,30 @@ from training.train_step import Objective
 
 # Of the original: keeps the mean defined for a batch without masked tokens.
 WEIGHT_EPSILON = 1e-5
+NO_LABEL = -1  # of a sequence without the next sentence task; the original's loss of it is 0, too
 
 
 def loss_weights(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Returns the number of masked tokens and of sequences in the batch."""
-    sequences = tf.cast(tf.shape(batch["next_sentence_labels"])[0], tf.float32)
+    """Returns the number of masked tokens and of sequences with a next sentence label in the batch."""
+    labelled = tf.not_equal(batch["next_sentence_labels"], NO_LABEL)
     return {
         "masked_lm": tf.reduce_sum(batch["masked_lm_weights"]),
-        "next_sentence": sequences,
+        "next_sentence": tf.reduce_sum(tf.cast(labelled, tf.float32)),
     }
 
 
 def loss(model: BertPretrainer, batch, weights, seed):
-    """Returns the batch's share of the masked LM loss plus the next sentence loss, both means over the global batch."""
+    """Returns the batch's share of the masked LM loss plus the next sentence loss, both means over the global batch.
+
+    The next sentence loss is the mean over the sequences that have a label, and 0 if none has.
+    """
     scores = sequence_scores(model, batch, seed)
     masked_lm = weights["masked_lm"] + WEIGHT_EPSILON
+    next_sentence = tf.maximum(weights["next_sentence"], 1.0)
     metrics = {
         "masked_lm_loss": tf.reduce_sum(scores["masked_lm_loss"]) / masked_lm,
         "masked_lm_accuracy": tf.reduce_sum(scores["masked_lm_correct"]) / masked_lm,
-        "next_sentence_loss": tf.reduce_sum(scores["next_sentence_loss"])
-        / weights["next_sentence"],
+        "next_sentence_loss": tf.reduce_sum(scores["next_sentence_loss"]) / next_sentence,
     }
     return metrics["masked_lm_loss"] + metrics["next_sentence_loss"], metrics
 
@@ -43,16 +47,18 @@ def sequence_scores(model: BertPretrainer, batch, seed=None) -> dict[str, tf.Ten
 
     Args:
       batch: input_ids, input_mask, segment_ids int32 [B, S]; masked_lm_positions, masked_lm_ids int32 [B, P];
-        masked_lm_weights float32 [B, P], 0 = padding; next_sentence_labels int32 [B, 1], 1 = random next.
+        masked_lm_weights float32 [B, P], 0 = padding; next_sentence_labels int32 [B, 1], 1 = random next, -1 = none.
       seed: int32 [2] for dropout, or None.
 
     Returns:
       float32 [B] each, sums over the masked tokens of a sequence: masked_lm_loss (negative log-likelihood, nats),
-      masked_lm_correct, masked_lm_weight; and next_sentence_loss, next_sentence_correct.
+      masked_lm_correct, masked_lm_weight; and next_sentence_loss, next_sentence_correct, next_sentence_weight (1 if
+      there is a label).
     """
     masked_lm_logits, next_sentence_logits = model(batch, seed=seed)
     ids, weights = batch["masked_lm_ids"], batch["masked_lm_weights"]
     labels = tf.reshape(batch["next_sentence_labels"], [-1])  # [B]
+    labelled = tf.cast(tf.not_equal(labels, NO_LABEL), tf.float32)  # [B]
     cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
     hits = tf.equal(tf.argmax(masked_lm_logits, -1, tf.int32), ids)  # [B, P]
     next_hits = tf.equal(tf.argmax(next_sentence_logits, -1, tf.int32), labels)  # [B]
@@ -60,8 +66,9 @@ def sequence_scores(model: BertPretrainer, batch, seed=None) -> dict[str, tf.Ten
         "masked_lm_loss": tf.reduce_sum(weights * cross_entropy(ids, masked_lm_logits), 1),
         "masked_lm_correct": tf.reduce_sum(weights * tf.cast(hits, tf.float32), 1),
         "masked_lm_weight": tf.reduce_sum(weights, 1),
-        "next_sentence_loss": cross_entropy(labels, next_sentence_logits),
+        "next_sentence_loss": labelled * cross_entropy(tf.maximum(labels, 0), next_sentence_logits),
         "next_sentence_correct": tf.cast(next_hits, tf.float32),
+        "next_sentence_weight": labelled,
     }
 
 
@@ -69,19 +76,21 @@ def evaluation_metrics(batches: list[dict[str, np.ndarray]]) -> dict[str, np.flo
     """Returns the metrics of the original from the `sequence_scores` of every batch.
 
     `loss` is the mean over batches of the batch's loss, as the original's Estimator reports it; the others are means
-    over masked tokens and over sequences.
+    over masked tokens and over sequences with a label. Where no sequence has one, those of the task are left out.
     """
     totals = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     losses = [
         batch["masked_lm_loss"].sum() / (batch["masked_lm_weight"].sum() + WEIGHT_EPSILON)
-        + batch["next_sentence_loss"].mean()
+        + batch["next_sentence_loss"].sum() / max(batch["next_sentence_weight"].sum(), 1)
         for batch in batches
     ]
     masked = max(totals["masked_lm_weight"].sum(), WEIGHT_EPSILON)
-    return {
+    metrics = {
         "loss": np.float32(np.mean(losses)),
         "masked_lm_accuracy": np.float32(totals["masked_lm_correct"].sum() / masked),
         "masked_lm_loss": np.float32(totals["masked_lm_loss"].sum() / masked),
-        "next_sentence_accuracy": np.float32(totals["next_sentence_correct"].mean()),
-        "next_sentence_loss": np.float32(totals["next_sentence_loss"].mean()),
     }
+    if labelled := totals["next_sentence_weight"].sum():
+        metrics["next_sentence_accuracy"] = totals["next_sentence_correct"].sum() / labelled
+        metrics["next_sentence_loss"] = totals["next_sentence_loss"].sum() / labelled
+    return metrics

@@ -15,7 +15,7 @@ from training.record_files import ScannedFile, bad_records_named, records_reader
 
 
 def feature_spec(
-    max_seq_length: int, max_predictions_per_seq: int
+    max_seq_length: int, max_predictions_per_seq: int, masked: bool = True, num_slots: int = 0
 ) -> dict[str, tf.io.FixedLenFeature]:
     """Returns the schema of a record of S tokens and P predictions, both padded with zeros.
 
@@ -25,19 +25,29 @@ def feature_spec(
     masked_lm_positions: int64 [P]. Positions to predict, ascending.
     masked_lm_ids: int64 [P]. The tokens that stood there.
     masked_lm_weights: float32 [P]. 1 for predictions, 0 for padding.
-    next_sentence_labels: int64 [1]. 1 if B is random, 0 if it follows A.
+    next_sentence_labels: int64 [1]. 1 if B is random (sentence order: if it comes before A), 0 if it follows A, -1 if
+      that is not asked.
+
+    Args:
+      max_seq_length: S.
+      max_predictions_per_seq: P.
+      masked: whether there are masks; without them, tokens are as they were and there is no `masked_lm_*`.
+      num_slots: K, sequences that a row has room for. Unless it is 0 there is one more feature, and the next sentence
+        labels are int64 [K], -1 in empty slots:
+        sequence_starts: int64 [K]. Position of the [CLS] of each sequence in the row; S for empty slots.
     """
-    tokens = tf.io.FixedLenFeature([max_seq_length], tf.int64)
-    predictions = tf.io.FixedLenFeature([max_predictions_per_seq], tf.int64)
-    return {
-        "input_ids": tokens,
-        "input_mask": tokens,
-        "segment_ids": tokens,
-        "masked_lm_positions": predictions,
-        "masked_lm_ids": predictions,
-        "masked_lm_weights": tf.io.FixedLenFeature([max_predictions_per_seq], tf.float32),
-        "next_sentence_labels": tf.io.FixedLenFeature([1], tf.int64),
-    }
+
+    def feature(size, dtype=tf.int64):
+        return tf.io.FixedLenFeature([size], dtype)
+
+    spec = {name: feature(max_seq_length) for name in ("input_ids", "input_mask", "segment_ids")}
+    if masked:
+        spec["masked_lm_positions"] = spec["masked_lm_ids"] = feature(max_predictions_per_seq)
+        spec["masked_lm_weights"] = feature(max_predictions_per_seq, tf.float32)
+    spec["next_sentence_labels"] = feature(num_slots or 1)
+    if num_slots:
+        spec["sequence_starts"] = feature(num_slots)
+    return spec
 
 
 def to_example(instance: Instance, spec: Mapping[str, tf.io.FixedLenFeature]) -> tf.train.Example:
