@@ -134,6 +134,14 @@ def test_a_random_next_starts_at_any_sentence_of_its_document():
     assert starts == {2, 3, 4, 5, 6}
 
 
+def test_a_random_next_fills_what_a_leaves_and_no_more():
+    documents = documents_of([3], [5] * 97)
+    for seed in PASSES:
+        first = plan(documents, seed, short_seq_prob=0.0).spans[0]
+        assert np.all(np.isin(first[2:4] - 3, np.arange(98) * 5))  # nothing is cut off
+        assert first[3] - first[2] == min(25, len(documents.tokens) - first[2])
+
+
 def test_the_only_document_is_its_own_random_next():
     (span,) = plan(documents_of([5])).spans
     assert span.tolist() == [0, 5, 0, 5, 1]
