@@ -15,9 +15,20 @@ from modeling.config import BertConfig
 from modeling.flops import pretraining_flops
 from modeling.heads import BertPretrainer
 from pretraining.manifest_check import check_manifests, check_one_vocabulary
-from pretraining.objective import OBJECTIVE, evaluation_metrics, sequence_scores
-from pretraining.phases import Phase, extra_steps, remaining
-from pretraining.records import check_first_records, feature_spec
+from pretraining.masking_flags import (
+    define_masking_flags,
+    masker_from_flags,
+    refuse_masking_flags,
+)
+from pretraining.objective import (
+    MASKED_LM_OBJECTIVE,
+    OBJECTIVE,
+    evaluation_metrics,
+    sequence_scores,
+)
+from pretraining.phase_flags import define_phase2_flags
+from pretraining.phases import Phase, Records, extra_steps, remaining
+from pretraining.records import asks_next_sentence, check_first_records, schema_of
 from tokenization.files import match_files
 from training import dry_run
 from training.batches import eval_batches, train_batches
@@ -33,7 +44,7 @@ from training.common_flags import (
 from training.loop import predict, train
 from training.preflight import MISSING, Preflight
 from training.progress import Progress
-from training.record_files import ScannedFile, bad_records_named, scan_files
+from training.record_files import bad_records_named, scan_files
 from training.results import write_eval_results
 from training.schedule import Schedule
 from training.strategy import check_batch_size
@@ -75,67 +86,41 @@ def define_flags() -> None:
         "max_eval_steps", 100, "Batches of evaluation, wrapping around the records.", 1
     )
     define_phase2_flags()
+    flags.DEFINE_string(
+        "vocab_file",
+        None,
+        "Vocabulary that the records were made with; those without masks need it.",
+    )
+    define_masking_flags()
     dry_run.define_dry_run_flags()
 
 
-def define_phase2_flags() -> None:
-    """Defines a second phase of training, which the original needed a second run for."""
-    flags.DEFINE_string(
-        "phase2_input_file",
-        None,
-        "Records of a second phase of training, with longer sequences, in the same run; a comma list of "
-        "globs. What --phase2_* leaves out is as in the first phase.",
-    )
-    flags.DEFINE_integer("phase2_max_seq_length", 512, "Length of an input in the second phase.")
-    flags.DEFINE_integer(
-        "phase2_max_predictions_per_seq", None, "Masked tokens that its records have room for."
-    )
-    flags.DEFINE_integer(
-        "phase2_num_train_steps",
-        None,
-        "Its updates (default: a ninth of --num_train_steps, so that it is a tenth of the run).",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer("phase2_train_batch_size", None, "Sequences in one of its updates.", 1)
-    flags.DEFINE_integer(
-        "phase2_gradient_accumulation_steps", None, "Micro-batches of one of its batches.", 1
-    )
-    flags.DEFINE_float(
-        "phase2_learning_rate",
-        None,
-        "Its peak learning rate; it has a warm-up and a decay of its own then, and the first phase decays "
-        "to 0. Default: one warm-up and one decay over both phases.",
-        0.0,
-    )
-    define_warmup_flags(prefix="phase2_")
-    names = [name for name in FLAGS if name.startswith("phase2_")]
-    for name in sorted({*names} - {"phase2_input_file"}):
-        needed = "phase2_learning_rate" if "warmup" in name else "phase2_input_file"
-        flags.register_multi_flags_validator(
-            [name, needed],
-            lambda given, name=name, needed=needed: (
-                FLAGS[name].using_default_value or given[needed] is not None
-            ),
-            f"--{name} needs --{needed}",
-        )
-
-
 def find_records(
-    flag: str, spec: dict[str, tf.io.FixedLenFeature], vocab_size: int, prefix: str = ""
-) -> list[ScannedFile]:
-    """Returns the record files that the flag's globs match, after a look at lengths, first records and manifests."""
+    flag: str,
+    config: BertConfig,
+    max_seq_length: int,
+    max_predictions_per_seq: int,
+    prefix: str = "",
+) -> Records:
+    """Returns the records that the flag's globs match, after a look at lengths, first records and manifests."""
     paths = match_files(FLAGS[flag].value, flag)
     files = scan_files(paths, FLAGS.skip_corrupt_records)
-    check_first_records(files, spec, vocab_size, prefix)
+    spec = schema_of(files, max_seq_length, max_predictions_per_seq)
+    lengths = max_seq_length, max_predictions_per_seq
+    masker = (
+        None if "masked_lm_ids" in spec else masker_from_flags(flag, config.vocab_size, *lengths)
+    )
+    check_first_records(files, spec, config.vocab_size, prefix)
     check_manifests(
         files,
-        {"max_seq_length": spec["input_ids"].shape[0]},
-        vocab_size,
-        init_checkpoint=FLAGS.init_checkpoint,
-        flag_prefix=prefix,
-        skip_corrupt=FLAGS.skip_corrupt_records,
+        {"max_seq_length": max_seq_length},
+        config.vocab_size,
+        FLAGS.vocab_file,
+        FLAGS.init_checkpoint,
+        prefix,
+        FLAGS.skip_corrupt_records,
     )
-    return files
+    return Records(files, spec, masker, asks_next_sentence(files))
 
 
 def read_phases(config: BertConfig) -> list[Phase]:
@@ -172,10 +157,9 @@ def read_phase(
         return FLAGS[name].value if value is None else value
 
     config.check_seq_length(setting("max_seq_length"), f"{prefix}max_seq_length")
-    spec = feature_spec(setting("max_seq_length"), setting("max_predictions_per_seq"))
+    lengths = setting("max_seq_length"), setting("max_predictions_per_seq")
     return Phase(
-        find_records(f"{prefix}input_file", spec, config.vocab_size, prefix),
-        spec,
+        find_records(f"{prefix}input_file", config, *lengths, prefix),
         setting("train_batch_size"),
         setting("gradient_accumulation_steps"),
         schedule,
@@ -186,12 +170,13 @@ def read_phase(
 
 def train_phase(phases, phase: Phase, model, optimizer, strategy, state, step: int) -> int:
     """Trains from `step` to the end of one of the phases, and returns the number of updates made."""
+    records = phase.records
     optimizer.schedule = phase.schedule._replace(decay_power=optimizer.schedule.decay_power)
     progress = Progress(
         state.own_dir,
         phases[-1].last_step,
         phase.batch_size,
-        lambda length: pretraining_flops(model.bert.config, length, phase.predictions).training(),
+        lambda length: pretraining_flops(model.bert.config, length, records.predictions).training(),
         extra_steps(phases, phase),
     )
     arguments = {
@@ -201,17 +186,25 @@ def train_phase(phases, phase: Phase, model, optimizer, strategy, state, step: i
     done = step - phase.first_step
     logging.info(
         "Training on sequences of length %d up to step %d, %d in a batch",
-        phase.max_seq_length,
+        records.max_seq_length,
         phase.last_step,
         phase.batch_size,
     )
-    with bad_records_named(phase.files, phase.spec):
+    batches = train_batches(
+        records.files,
+        records.spec,
+        phase.batch_size,
+        FLAGS.seed,
+        done,
+        augmentation=records.augmentation,
+    )
+    with bad_records_named(records.files, records.spec):
         return train(
             model,
-            OBJECTIVE,
+            OBJECTIVE if records.next_sentence else MASKED_LM_OBJECTIVE,
             optimizer,
             strategy,
-            train_batches(phase.files, phase.spec, phase.batch_size, FLAGS.seed, done),
+            batches,
             state,
             progress,
             num_train_steps=phase.last_step,
@@ -219,14 +212,18 @@ def train_phase(phases, phase: Phase, model, optimizer, strategy, state, step: i
         )
 
 
-def find_eval_records(phases: list[Phase], config: BertConfig) -> list[ScannedFile]:
-    """Returns the records of evaluation, which are as long as those of the last phase."""
-    files = phases[-1].files
+def find_eval_records(phases: list[Phase], config: BertConfig) -> Records:
+    """Returns the records of evaluation, which are as long as those of the last phase; checks all together."""
+    found = last = phases[-1].records
     if FLAGS.eval_input_file:
         prefix = "phase2_" if FLAGS.phase2_input_file else ""
-        files = find_records("eval_input_file", phases[-1].spec, config.vocab_size, prefix)
-    check_one_vocabulary([*(file for phase in phases for file in phase.files), *files])
-    return files
+        lengths = last.max_seq_length, last.predictions
+        found = find_records("eval_input_file", config, *lengths, prefix)
+    every = [*(phase.records for phase in phases), found]
+    check_one_vocabulary([file for records in every for file in records.files])
+    if not any(records.masker for records in every):
+        refuse_masking_flags()
+    return found
 
 
 def check_something_to_do() -> None:
@@ -264,10 +261,10 @@ def rehearse() -> None:
     model = dry_run.checked_model(check, strategy, BertPretrainer, config, FLAGS.rematerialize)
     trainings = [
         dry_run.Training(
-            phase.max_seq_length,
-            sum(file.count for file in phase.files),
-            phase.predictions * config.vocab_size,
-            pretraining_flops(config, phase.max_seq_length, phase.predictions),
+            phase.records.max_seq_length,
+            sum(file.count for file in phase.records.files),
+            phase.records.predictions * config.vocab_size,
+            pretraining_flops(config, phase.records.max_seq_length, phase.records.predictions),
             phase.batch_size,
             phase.gradient_accumulation_steps,
             phase.last_step - phase.first_step,
@@ -286,7 +283,7 @@ def main() -> None:
     strategy = strategy_from_flags("eval_batch_size")
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
     phases = read_phases(config)
-    last, eval_files = phases[-1], find_eval_records(phases, config)
+    eval_records = find_eval_records(phases, config)
     check_batches(phases, strategy)
     state = run_state_from_flags(strategy)
     with strategy.scope():
@@ -302,9 +299,11 @@ def main() -> None:
         for phase in remaining(phases, step):
             step = train_phase(phases, phase, model, optimizer, strategy, state, step)
     if FLAGS.do_eval:
-        batches = eval_batches(eval_files, last.spec, FLAGS.eval_batch_size, repeat=True)
-        batches = batches.take(FLAGS.max_eval_steps)
-        with bad_records_named(eval_files, last.spec):
+        files, spec = eval_records.files, eval_records.spec
+        batches = eval_batches(
+            files, spec, FLAGS.eval_batch_size, True, eval_records.augmentation
+        ).take(FLAGS.max_eval_steps)
+        with bad_records_named(files, spec):
             scores = list(predict(model, sequence_scores, batches, strategy))
         write_eval_results(state.own_dir, evaluation_metrics(scores), step)
     wait_for_workers(strategy)

@@ -7,11 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from modeling.heads import BertPretrainer
+from pretraining.records import NO_LABEL
 from training.train_step import Objective
 
 # Of the original: keeps the mean defined for a batch without masked tokens.
 WEIGHT_EPSILON = 1e-5
-NO_LABEL = -1  # of a sequence without the next sentence task; the original's loss of it is 0, too
 
 
 def loss_weights(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -39,7 +39,16 @@ def loss(model: BertPretrainer, batch, weights, seed):
     return metrics["masked_lm_loss"] + metrics["next_sentence_loss"], metrics
 
 
+def masked_lm_loss(model: BertPretrainer, batch, weights, seed):
+    """Returns the same for records without next sentence labels, and does not report what is 0 then."""
+    # The head computes in vain, so that its variables have gradients, of 0, and checkpoints stay as they are.
+    total, metrics = loss(model, batch, weights, seed)
+    del metrics["next_sentence_loss"]
+    return total, metrics
+
+
 OBJECTIVE = Objective(loss_weights, loss)
+MASKED_LM_OBJECTIVE = Objective(loss_weights, masked_lm_loss)
 
 
 def sequence_scores(model: BertPretrainer, batch, seed=None) -> dict[str, tf.Tensor]:

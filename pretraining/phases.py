@@ -5,30 +5,26 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from pretraining.masking import Masker
+from training.batches import Augmentation
 from training.record_files import ScannedFile
 from training.schedule import Schedule
 
 
-class Phase(NamedTuple):
-    """Training on records of one length.
+class Records(NamedTuple):
+    """Records of one length.
 
     Attributes:
-      files: the records.
+      files: where they are.
       spec: their schema.
-      batch_size: sequences in an update.
-      gradient_accumulation_steps: micro-batches of a batch.
-      schedule: the learning rate, of this phase or of the whole run; the power of the decay is the optimizer's.
-      first_step: updates that the run makes before this phase.
-      last_step: updates that the run has made at its end.
+      masker: hides tokens when they are read; None if they hold masks.
+      next_sentence: whether they have next sentence labels.
     """
 
     files: list[ScannedFile]
     spec: dict[str, tf.io.FixedLenFeature]
-    batch_size: int
-    gradient_accumulation_steps: int
-    schedule: Schedule
-    first_step: int
-    last_step: int
+    masker: Masker | None
+    next_sentence: bool
 
     @property
     def max_seq_length(self) -> int:
@@ -38,7 +34,39 @@ class Phase(NamedTuple):
     @property
     def predictions(self) -> int:
         """Masked tokens that a record has room for, P."""
+        if self.masker:
+            return self.masker.max_predictions_per_seq
         return self.spec["masked_lm_ids"].shape[0]
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """What is drawn when they are read."""
+        return self.masker.augmentation(self.max_seq_length) if self.masker else None
+
+
+class Phase(NamedTuple):
+    """Training on records of one length.
+
+    Attributes:
+      records: what it reads.
+      batch_size: sequences in an update.
+      gradient_accumulation_steps: micro-batches of a batch.
+      schedule: the learning rate, of this phase or of the whole run; the power of the decay is the optimizer's.
+      first_step: updates that the run makes before this phase.
+      last_step: updates that the run has made at its end.
+    """
+
+    records: Records
+    batch_size: int
+    gradient_accumulation_steps: int
+    schedule: Schedule
+    first_step: int
+    last_step: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of an update, with padding."""
+        return self.batch_size * self.records.max_seq_length
 
 
 def remaining(phases: Sequence[Phase], step: int) -> Sequence[Phase]:
@@ -48,10 +76,8 @@ def remaining(phases: Sequence[Phase], step: int) -> Sequence[Phase]:
 
 def extra_steps(phases: Sequence[Phase], phase: Phase) -> float:
     """Returns by how many steps of this phase the later ones take longer than their number says; by their tokens."""
-    tokens = phase.batch_size * phase.max_seq_length
     later = [other for other in phases if other.first_step >= phase.last_step]
     return sum(
-        (other.last_step - other.first_step)
-        * (other.batch_size * other.max_seq_length / tokens - 1.0)
+        (other.last_step - other.first_step) * (other.tokens / phase.tokens - 1.0)
         for other in later
     )

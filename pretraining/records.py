@@ -13,6 +13,8 @@ from google.protobuf.message import DecodeError
 from pretraining.original_instances import Instance
 from training.record_files import ScannedFile, bad_records_named, records_reader
 
+NO_LABEL = -1  # of a sequence without the next sentence task; the original's loss of it is 0, too
+
 
 def feature_spec(
     max_seq_length: int, max_predictions_per_seq: int, masked: bool = True, num_slots: int = 0
@@ -108,6 +110,27 @@ def record_writer(
             tf.io.gfile.remove(unfinished)
 
 
+def schema_of(
+    files: Sequence[ScannedFile], max_seq_length: int, max_predictions_per_seq: int
+) -> dict[str, tf.io.FixedLenFeature]:
+    """Returns `feature_spec` of records with masks or without, packed or not, as the first of them is.
+
+    Raises:
+      ValueError: this record is damaged, or something else.
+    """
+    first = _first_features(files, 0)
+    slots = _int64s(first, "sequence_starts")
+    return feature_spec(
+        max_seq_length, max_predictions_per_seq, "masked_lm_ids" in first, len(slots)
+    )
+
+
+def asks_next_sentence(files: Sequence[ScannedFile]) -> bool:
+    """Returns whether there is a next sentence label in the first record; the others of a builder are like it."""
+    labels = _int64s(_first_features(files, 0), "next_sentence_labels")
+    return any(label != NO_LABEL for label in labels)
+
+
 def check_first_records(
     files: Sequence[ScannedFile],
     spec: Mapping[str, tf.io.FixedLenFeature],
@@ -118,7 +141,7 @@ def check_first_records(
 
     Args:
       files: of `scan_files`.
-      spec: `feature_spec` of the values of the flags --max_seq_length and --max_predictions_per_seq.
+      spec: `schema_of` these files, of the values of the flags --max_seq_length and --max_predictions_per_seq.
       vocab_size: rows of the model's word embedding.
       flag_prefix: what the names of these two flags begin with.
 
@@ -126,52 +149,79 @@ def check_first_records(
       ValueError: the record is damaged, or something else than a record of this schema, or has other lengths, or
         token ids beyond the vocabulary. The message says which and what to change.
     """
-    max_seq_length = spec["input_ids"].shape[0]
-    read = records_reader(files)
     for index, file in enumerate(files):
-        with bad_records_named([file], spec):
-            (record,) = read(tf.constant(index)).take(1).as_numpy_iterator()
-        values = _decoded(file.path, record)
-        for name, flag in (
-            ("input_ids", "max_seq_length"),
-            ("masked_lm_ids", "max_predictions_per_seq"),
-        ):
-            expected = spec[name].shape[0]
-            if len(values[name]) != expected:
-                raise ValueError(
-                    f"records in {file.path} have {flag} {len(values[name])} but "
-                    f"--{flag_prefix}{flag}={expected}: use the value that the records were created with"
-                )
-        for name, schema in spec.items():
-            if len(values[name]) != schema.shape[0]:
-                raise ValueError(
-                    f"records in {file.path} have {len(values[name])} values of {name!r}, "
-                    f"not {schema.shape[0]}: create them again"
-                )
-        _check_range(file.path, values, ("input_ids", "masked_lm_ids"), vocab_size, "vocab_size")
-        _check_range(file.path, values, ("masked_lm_positions",), max_seq_length, "max_seq_length")
+        features = _first_features(files, index)
+        _check_names(file.path, features, spec)
+        values = {name: _values(features[name], schema) for name, schema in spec.items()}
+        _check_lengths(file.path, values, spec, flag_prefix)
+        ids = ("input_ids", "masked_lm_ids")
+        _check_range(file.path, values, ids, 0, vocab_size, "vocab_size")
+        length = spec["input_ids"].shape[0]
+        _check_range(file.path, values, ("masked_lm_positions",), 0, length, "max_seq_length")
+        _check_range(file.path, values, ("next_sentence_labels",), NO_LABEL, 2, "number of labels")
 
 
-def _check_range(path: str, values: dict, names: Iterable[str], limit: int, meaning: str) -> None:
-    for name in names:
-        outside = [value for value in values[name] if not 0 <= value < limit]
-        if outside:
-            raise ValueError(
-                f"records in {path} hold {max(outside, key=abs)} in {name!r}, outside 0 to "
-                f"{limit - 1} ({meaning} is {limit}): they were made for another vocabulary or model"
-            )
-
-
-def _decoded(path: str, serialized: bytes) -> dict[str, Sequence]:
-    """Returns the values of each feature of the schema; none where the type is another."""
-    try:
-        features = tf.train.Example.FromString(serialized).features.feature
-    except DecodeError as error:
-        raise ValueError(f"the records in {path} are not of the type tf.train.Example") from error
-    spec = feature_spec(0, 0)
-    if missing := [name for name in spec if name not in features]:
+def _check_names(path: str, features: Mapping, spec: Mapping) -> None:
+    missing = [name for name in spec if name not in features]
+    kinds = [
+        name
+        for name in ("masked_lm_ids", "sequence_starts")
+        if (name in features) != (name in spec)
+    ]
+    if kinds and "input_ids" in features:
+        raise ValueError(
+            f"records in {path} differ from the first of the others: only one kind has {' and '.join(kinds)}; "
+            "give files that were created with the same flags"
+        )
+    if missing:
         raise ValueError(
             f"records in {path} lack {', '.join(missing)}: they are not from "
             "create_pretraining_data.py"
         )
-    return {name: _values(features[name], schema) for name, schema in spec.items()}
+
+
+def _check_lengths(path: str, values: Mapping, spec: Mapping, flag_prefix: str) -> None:
+    for name, flag in (
+        ("input_ids", "max_seq_length"),
+        ("masked_lm_ids", "max_predictions_per_seq"),
+    ):
+        if name in spec and len(values[name]) != spec[name].shape[0]:
+            raise ValueError(
+                f"records in {path} have {flag} {len(values[name])} but "
+                f"--{flag_prefix}{flag}={spec[name].shape[0]}: use the value that the records were created with"
+            )
+    for name, schema in spec.items():
+        if len(values[name]) != schema.shape[0]:
+            raise ValueError(
+                f"records in {path} have {len(values[name])} values of {name!r}, "
+                f"not {schema.shape[0]}: create them again"
+            )
+
+
+def _check_range(
+    path: str, values: Mapping, names: Iterable[str], low: int, limit: int, meaning: str
+) -> None:
+    for name in names:
+        outside = [value for value in values.get(name, ()) if not low <= value < limit]
+        if outside:
+            raise ValueError(
+                f"records in {path} hold {max(outside, key=abs)} in {name!r}, outside {low} to "
+                f"{limit - 1} ({meaning} is {limit}): they were made for another vocabulary or model"
+            )
+
+
+def _first_features(files: Sequence[ScannedFile], index: int) -> Mapping[str, tf.train.Feature]:
+    """Returns the features of the first record of one of the files, by name."""
+    with bad_records_named([files[index]], feature_spec(0, 0)):
+        read = records_reader(files)(tf.constant(index))
+        (record,) = read.take(1).as_numpy_iterator()
+    try:
+        return tf.train.Example.FromString(record).features.feature
+    except DecodeError as error:
+        raise ValueError(
+            f"the records in {files[index].path} are not of the type tf.train.Example"
+        ) from error
+
+
+def _int64s(features: Mapping[str, tf.train.Feature], name: str) -> Sequence[int]:
+    return features[name].int64_list.value if name in features else ()

@@ -111,9 +111,10 @@ def _augment(augmentation, seed, stream):
     counts = -(-augmentation.noise_size // _PHILOX_NUMBERS)  # that a record takes
 
     def augment(features, position):
+        example = next(iter(features.values()))
         # The generator makes any part of its numbers: record after record, they are one endless table.
         noise = tf.raw_ops.StatelessRandomUniformV2(
-            shape=[tf.shape(next(iter(features.values())))[0], counts * _PHILOX_NUMBERS],
+            shape=[example.shape[0] or tf.shape(example)[0], counts * _PHILOX_NUMBERS],
             key=tf.cast([seed], tf.uint64),
             counter=tf.cast(tf.stack([position * counts, stream]), tf.uint64),
             alg=_PHILOX,
