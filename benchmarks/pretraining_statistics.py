@@ -1,0 +1,223 @@
+"""Do our training sequences have the original's distribution? Both are made of the same documents and compared.
+
+python -m benchmarks.pretraining_statistics
+
+The original is its algorithm, transcribed. Sequences of one pass over a document share their target length and depend
+on where the one before ends, so one of them is taken at random, and of its masked positions one. What is compared is
+then independent, and a chi-square test of homogeneity (values put together until 20 are expected of each) says how
+often a difference as large as the one seen comes about by chance.
+"""
+
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from benchmarks import original_pretraining_data
+from pretraining.masking import Masker
+from pretraining.original_documents import ReadCounts, read_documents
+from pretraining.recipe import Recipe
+from pretraining.sequence_plan import plan_pass
+from pretraining.sequences import sequence_rows
+from pretraining.token_documents import TokenDocuments
+from tokenization import FullTokenizer
+from training import app
+
+FLAGS = flags.FLAGS
+
+SEED = 12345
+LEVEL = 0.001  # of each comparison
+EXPECTED = 20  # observations of a value, at least
+ROWS_AT_ONCE = 1 << 10
+
+Documents = list[list[list[int]]]  # token ids of sentences
+
+
+class Comparison(NamedTuple):
+    """What two ways of making sequences have in common.
+
+    Attributes:
+      name: of the quantity.
+      original: its mean in the original's sequences.
+      ours: the same in ours.
+      values: number of (groups of) values that were told apart.
+      p: probability of a difference as large as this one if the two distributions are the same.
+    """
+
+    name: str
+    original: float
+    ours: float
+    values: int
+    p: float
+
+
+def define_flags() -> None:
+    """Declares the flags of this script."""
+    flags.DEFINE_string("input_file", "../shared/data/corpus/gutenberg.txt", "Text in UTF-8.")
+    flags.DEFINE_string("vocab_file", "../shared/data/vocab/uncased_vocab.txt", "Vocabulary.")
+    flags.DEFINE_integer("documents", 100, "How many, from the start of the text.", 1)
+    flags.DEFINE_integer(
+        "passes", 100, "Passes over them; a sequence of each document and pass.", 1
+    )
+    flags.DEFINE_integer("max_seq_length", 128, "Tokens of a sequence.", 5)
+
+
+def main() -> None:
+    """Prints a table."""
+    tokenizer = FullTokenizer(FLAGS.vocab_file)
+    found = read_documents([FLAGS.input_file], tokenizer.encode, ReadCounts())
+    documents = [document for document, _ in zip(found, range(FLAGS.documents), strict=False)]
+    recipe = Recipe(FLAGS.vocab_file, max_seq_length=FLAGS.max_seq_length)
+    compared = compare(documents, tokenizer.vocab, recipe, FLAGS.passes, SEED)
+    print(f"{len(documents)} documents, {FLAGS.passes} passes, a sequence of each")
+    print(f"{'':36}{'original':>10}{'ours':>10}{'values':>8}{'p':>8}")
+    for name, original, ours, values, p in compared:
+        print(f"{name:36}{original:10.4f}{ours:10.4f}{values:8}{p:8.3f}")
+    differing = [c.name for c in compared if c.p < LEVEL]
+    print(f"different at the level {LEVEL}: {', '.join(differing) or 'none'}")
+
+
+def compare(
+    documents: Documents, vocab: Mapping[str, int], recipe: Recipe, passes: int, seed: int
+) -> list[Comparison]:
+    """Makes sequences in both ways, with random numbers of their own, and compares them."""
+    rng = np.random.default_rng(seed)
+    theirs = observations(original_rows(documents, vocab, passes, seed, recipe), vocab, rng)
+    ours = observations(our_rows(documents, vocab, passes, seed, recipe), vocab, rng)
+    return [
+        Comparison(name, theirs[name].mean(), ours[name].mean(), *homogeneity(theirs[name], values))
+        for name, values in ours.items()
+    ]
+
+
+def original_rows(
+    documents: Documents, vocab: Mapping[str, int], passes: int, seed: int, recipe: Recipe
+) -> dict[str, np.ndarray]:
+    """Returns features of the original's sequences, with its default probabilities.
+
+    Returns:
+      Those of a record, [passes * documents, ...]; and "sequences", how many the document has in the pass.
+    """
+    words = list(vocab)
+    rng = random.Random(seed)
+    texts = [[[words[token] for token in line] for line in text] for text in documents]
+    size, places = recipe.max_seq_length, recipe.max_predictions_per_seq
+    rows = []
+    for index in [*range(len(texts))] * passes:
+        pairs = list(original_pretraining_data.sentence_pairs(texts, index, rng, size - 3))
+        a, b, is_random_next = rng.choice(pairs)
+        original_pretraining_data.truncate(a, b, rng, size - 3)
+        tokens = ["[CLS]", *a, "[SEP]", *b, "[SEP]"]
+        segments = [0] * (len(a) + 2) + [1] * (len(b) + 1)
+        masked = original_pretraining_data.mask(tokens, words, False, rng, places)
+        example = original_pretraining_data.to_example(
+            (tokens, segments, is_random_next, masked), vocab, size, places
+        )
+        rows.append(_values(example) | {"sequences": [len(pairs)]})
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def _values(example: tf.train.Example) -> dict[str, list]:
+    return {
+        name: list(getattr(feature, feature.WhichOneof("kind")).value)
+        for name, feature in example.features.feature.items()
+    }
+
+
+def our_rows(
+    documents: Documents, vocab: Mapping[str, int], passes: int, seed: int, recipe: Recipe
+) -> dict[str, np.ndarray]:
+    """Returns what `original_rows` returns, of the sequences that our builder plans and masks."""
+    flat = TokenDocuments(
+        np.array([token for text in documents for line in text for token in line], np.int32),
+        np.cumsum([len(line) for text in documents for line in text]),
+        np.cumsum([len(text) for text in documents]),
+    )
+    rng = np.random.default_rng([seed, 1])
+    ends = flat.sentence_ends[flat.document_ends - 1]
+    spans, counts = [], []
+    for _ in range(passes):
+        planned = plan_pass(flat, recipe, rng).spans
+        number = np.bincount(np.searchsorted(ends, planned[:, 0], "right"))
+        spans.append(planned[np.cumsum(number) - number + rng.integers(0, number)])
+        counts.append(number)
+    rows = sequence_rows(
+        flat, np.concatenate(spans), vocab["[CLS]"], vocab["[SEP]"], recipe.max_seq_length
+    )
+    rows |= _masked(rows, vocab, recipe, rng)
+    return rows | {"sequences": np.concatenate(counts)[:, None]}
+
+
+def _masked(rows, vocab, recipe: Recipe, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    masker = Masker(vocab, "wordpiece", recipe.masked_lm_prob, recipe.max_predictions_per_seq)
+    size = masker.noise_size(recipe.max_seq_length)
+    parts = []
+    for first in range(0, len(rows["input_ids"]), ROWS_AT_ONCE):
+        ids, mask = (rows[n][first : first + ROWS_AT_ONCE] for n in ("input_ids", "input_mask"))
+        parts.append(masker(ids, mask, rng.random((len(ids), size), np.float32)))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def observations(
+    rows: Mapping[str, np.ndarray], vocab: Mapping[str, int], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Returns name of a quantity -> its values, one of each row or, for what becomes of it, of each masked token."""
+    tokens, b_tokens = rows["input_mask"].sum(1), rows["segment_ids"].sum(1)
+    a_share = (tokens - b_tokens - 2) / (tokens - 3)
+    masked = rows["masked_lm_weights"].sum(1).astype(int)
+    chosen = rows["masked_lm_weights"] > 0
+    found = np.take_along_axis(rows["input_ids"], rows["masked_lm_positions"], 1)[chosen]
+    hidden, kept = found == vocab["[MASK]"], found == rows["masked_lm_ids"][chosen]
+    one = np.floor(rng.random(len(masked)) * masked).astype(int)
+    return {
+        "sequences of a pass over a document": rows["sequences"][:, 0],
+        "next sentence is random": rows["next_sentence_labels"][:, 0],
+        "tokens of a sequence": tokens,
+        "tokens of B and its [SEP]": b_tokens,
+        "tenths of the tokens in A": np.floor(10 * a_share),
+        "masked tokens of a sequence": masked,
+        "position of a masked token": rows["masked_lm_positions"][np.arange(len(one)), one],
+        "masked token is hidden": hidden,
+        "masked token is kept": kept,
+        "masked token is another": ~hidden & ~kept,
+    }
+
+
+def homogeneity(first: np.ndarray, second: np.ndarray) -> tuple[int, float]:
+    """Returns how many groups of values were told apart, and the p of the chi-square test of homogeneity.
+
+    Args:
+      first: independent observations of whole numbers.
+      second: others.
+    """
+    values = np.unique(np.concatenate([first, second]))
+    counts = np.stack(
+        [np.bincount(np.searchsorted(values, x), minlength=len(values)) for x in (first, second)]
+    )
+    shares = counts.sum(1, keepdims=True) / counts.sum()
+    counts = np.stack(list(_grouped(counts.T, EXPECTED / shares.min())), axis=1)
+    expected = counts.sum(0) * shares
+    statistic = ((counts - expected) ** 2 / expected).sum()
+    freedom = counts.shape[1] - 1
+    p = tf.math.igammac(freedom / 2, statistic / 2).numpy() if freedom else 1.0
+    return counts.shape[1], float(p)
+
+
+def _grouped(columns: Iterable[np.ndarray], least: float) -> Iterator[np.ndarray]:
+    """Yields sums of neighbouring columns [2] that add up to so much; what is left over joins the last."""
+    group, last = 0, 0
+    for column in columns:
+        group = group + column
+        if group.sum() >= least:
+            if np.any(last):
+                yield last
+            last, group = group, 0
+    yield last + group
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
