@@ -1,4 +1,4 @@
-"""How far trainings differ that should be one: by micro-batches, replicas, workers, memory, padding and stops.
+"""How far trainings differ that should be one: by micro-batches, replicas, workers, memory, padding, packing and stops.
 
     python -m benchmarks.invariance
 
@@ -24,6 +24,7 @@ from absl import flags, logging
 from modeling.config import BertConfig
 from modeling.heads import BertPretrainer
 from pretraining.objective import OBJECTIVE
+from pretraining.packing import pack, packed_rows
 from training.buckets import BucketedBatches
 from training.loop import train
 from training.optimizer import AdamWeightDecay
@@ -43,7 +44,8 @@ CLIP_NORM = 0.5  # every gradient is larger
 SEED = 3
 VOCAB_SIZE = 31
 REPLICAS = 4  # most of a case
-SHORT, LONG, PADDED = 7, 11, 13  # lengths
+SHORT, LONG, PADDED, ROW = 7, 11, 13, 23  # lengths
+ROWS, SLOTS = BATCH_SIZE // 2, 3  # of a packed batch: any two sequences fit in a row
 # Which of the buckets each step takes.
 SCHEDULE = np.random.RandomState(SEED).permutation(np.repeat([0, 1], STEPS // 2))
 
@@ -53,7 +55,7 @@ class Case(NamedTuple):
 
     Attributes:
       legs: (replicas, step to stop at) of each start of the run.
-      lengths: "one", or the same sequences of several lengths, "bucketed" or "padded" to one.
+      lengths: "one", or its sequences "packed" into rows; or those of several lengths, "bucketed" or "padded" to one.
     """
 
     micro_batches: int = 1
@@ -80,6 +82,9 @@ CASES = {
     "rematerialisation": (Case(rematerialize=True), PLAIN),
     "rematerialisation, dropout": (DROPOUT._replace(rematerialize=True), DROPOUT),
     "bucketed, not padded": (Case(lengths="bucketed"), PADDED_TO_ONE),
+    "packed": (Case(lengths="packed"), PLAIN),
+    "packed, rematerialisation": (Case(lengths="packed", rematerialize=True), PLAIN),
+    "packed, 2 replicas x 2 micro-batches": (Case(2, legs=((2, STEPS),), lengths="packed"), PLAIN),
     "2 replicas, from step 7 on 1": (Case(legs=((2, 7), (1, STEPS))), PLAIN),
     "1 replica, from step 7 on 2": (Case(legs=((1, 7), (2, STEPS))), PLAIN),
     "stopped at step 7, dropout": (DROPOUT._replace(legs=((1, 7), (1, STEPS))), DROPOUT),
@@ -125,12 +130,12 @@ def main() -> None:
         return
     split_cpu()
     references = {}
-    print(f"{'case':30}  {'loss':>7}  {'variables':>9}")
+    print(f"{'case':36}  {'loss':>7}  {'variables':>9}")
     for name, (case, reference) in CASES.items():
         if reference not in references:
             references[reference] = run_case(reference)
         loss, variables = differences(run_case(case, name), references[reference])
-        print(f"{name:30}  {loss:7.1e}  {max(variables.values()):9.1e}", flush=True)
+        print(f"{name:36}  {loss:7.1e}  {max(variables.values()):9.1e}", flush=True)
 
 
 def split_cpu() -> None:
@@ -223,7 +228,7 @@ def _make_model(case):
         intermediate_size=17,
         hidden_dropout_prob=case.dropout,
         attention_probs_dropout_prob=case.dropout,
-        max_position_embeddings=PADDED,
+        max_position_embeddings=ROW,
         type_vocab_size=2,
     )
     model = BertPretrainer(config, rematerialize=case.rematerialize)
@@ -236,6 +241,9 @@ def _make_model(case):
 def _batches(lengths, step):
     if lengths == "one":
         return _dataset(_training_set(STEPS, LONG), step)
+    if lengths == "packed":
+        batches = [_packed(batch) for batch in _dataset(_training_set(STEPS, LONG), 0)]
+        return _dataset({name: [b[name] for b in batches] for name in batches[0]}, step)
     sizes = [np.sum(SCHEDULE == bucket) for bucket in (0, 1)]
     buckets = [_training_set(n, s) for n, s in zip(sizes, (SHORT, LONG), strict=True)]
     if lengths == "bucketed":
@@ -264,6 +272,19 @@ def _dataset(arrays, step):
 def _padded(name, values):
     missing = PADDED - values.shape[2] if name in ("input_ids", "input_mask", "segment_ids") else 0
     return np.pad(values, [(0, 0), (0, 0), (0, missing)])
+
+
+def _packed(batch):
+    """Returns the same sequences in fewer rows; some of these, and more slots, stay empty."""
+    rows = {name: values.numpy() for name, values in batch.items()}
+    for name in ("masked_lm_positions", "masked_lm_ids", "masked_lm_weights"):
+        more = (SLOTS - 1) * rows[name].shape[1]
+        rows[name] = np.pad(rows[name], [(0, 0), (0, more)])
+    for name in ("input_ids", "input_mask", "segment_ids"):
+        rows[name] = np.pad(rows[name], [(0, 0), (0, ROW - LONG)])
+    lengths, num_masked = rows["input_mask"].sum(1), (rows["masked_lm_weights"] > 0).sum(1)
+    slots = pack(lengths, num_masked, ROW, rows["masked_lm_ids"].shape[1], SLOTS)
+    return packed_rows(rows, np.pad(slots, [(0, ROWS - len(slots)), (0, 0)], constant_values=-1))
 
 
 def random_batches(

@@ -1,6 +1,6 @@
 """Input representation: the sum of token, segment and position embeddings (Devlin et al. 2019, figure 2).
 
-Shapes: B batch, S sequence, H hidden, V vocabulary, T segment types.
+Shapes: B batch, S sequence, K sequences in a packed row, H hidden, V vocabulary, T segment types.
 """
 
 import keras
@@ -9,6 +9,7 @@ import tensorflow as tf
 from modeling.config import BertConfig
 from modeling.dropout import dropout
 from modeling.layer_norm import LayerNorm
+from modeling.packed import own_positions
 
 
 def initializer(config: BertConfig) -> keras.initializers.Initializer:
@@ -19,7 +20,8 @@ def initializer(config: BertConfig) -> keras.initializers.Initializer:
 class Embeddings(keras.layers.Layer):
     """Embeds WordPieces.
 
-    Call: input_ids, segment_ids int32 [B, S], seed int32 [2] or None -> float32 [B, S, H], normalised and dropped out.
+    Call: input_ids, segment_ids int32 [B, S], seed int32 [2] or None, sequence_starts int32 [B, K] or None
+    -> float32 [B, S, H], normalised and dropped out.
     """
 
     def __init__(self, config: BertConfig, name: str = "embeddings"):
@@ -40,7 +42,7 @@ class Embeddings(keras.layers.Layer):
             setattr(self, name, table)
         self.norm.build()
 
-    def call(self, input_ids, segment_ids, seed=None):
+    def call(self, input_ids, segment_ids, seed=None, sequence_starts=None):
         seq_length = input_ids.shape[1]
         words = tf.gather(self.word_embeddings, input_ids)  # [B, S, H]
         # A product with one-hot rows, as the original: fast for two rows, and an unknown type adds nothing.
@@ -49,5 +51,8 @@ class Embeddings(keras.layers.Layer):
             types, tf.convert_to_tensor(self.token_type_embeddings), 1
         )  # [B, S, H]
         positions = tf.convert_to_tensor(self.position_embeddings)[:seq_length]  # [S, H]
+        if sequence_starts is not None:
+            own = own_positions(sequence_starts, seq_length)  # [B, S]
+            positions = tf.gather(positions, own)  # [B, S, H]
         x = self.norm(words + types + positions)  # [B, S, H]
         return dropout(x, self.config.hidden_dropout_prob, seed)

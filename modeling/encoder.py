@@ -2,7 +2,7 @@
 
 Variables are named as in the original's checkpoints: layers and name scopes nest as its variable scopes did.
 Activations are [B*S, H] between blocks, which keeps the matrix products large.
-Shapes: B batch, S sequence, H hidden, I intermediate.
+Shapes: B batch, S sequence, K sequences in a packed row, H hidden, I intermediate.
 """
 
 import functools
@@ -17,13 +17,14 @@ from modeling.config import BertConfig
 from modeling.dropout import dropout, fold_in
 from modeling.embeddings import Embeddings, initializer
 from modeling.layer_norm import LayerNorm
+from modeling.packed import attention_mask, first_tokens
 from modeling.rematerialize import rematerialize
 
 
 class TransformerBlock(keras.layers.Layer):
     """Attention, then a feed-forward network, each with a residual and normalised after (post-LN).
 
-    Call: x float [B*S, H], input_mask int32 [B, S], seed int32 [2] or None -> float [B*S, H].
+    Call: x float [B*S, H], attention_mask int32 [B, 1 or S, S], seed int32 [2] or None -> float [B*S, H].
     """
 
     def __init__(self, config: BertConfig, name: str):
@@ -50,9 +51,9 @@ class TransformerBlock(keras.layers.Layer):
             self.output_dense.build([None, config.intermediate_size])
             self.output_norm.build()
 
-    def call(self, x, input_mask, seed=None):
+    def call(self, x, attention_mask, seed=None):
         rate = self.config.hidden_dropout_prob
-        y = self.attention(x, input_mask, seed=fold_in(seed, 0))  # [B*S, H]
+        y = self.attention(x, attention_mask, seed=fold_in(seed, 0))  # [B*S, H]
         y = dropout(self.attention_output(y), rate, fold_in(seed, 1))  # [B*S, H]
         x = self.attention_norm(x + y)  # [B*S, H]
         y = self.activation(self.intermediate(x))  # [B*S, I]
@@ -66,7 +67,7 @@ class BertOutputs(NamedTuple):
     Attributes:
       embedding_output: float32 [B, S, H]. Embeddings after normalisation and dropout.
       encoder_outputs: one float [B, S, H] for each block.
-      pooled_output: float [B, H]. The first position through the pooler.
+      pooled_output: float [B, H], of packed rows [B*K, H]. The first position of each sequence through the pooler.
     """
 
     embedding_output: tf.Tensor
@@ -87,7 +88,8 @@ class BertModel(keras.layers.Layer):
     instead of keeping them: less memory, the same result.
 
     Call: input_ids int32 [B, S]; input_mask int32 [B, S], 1 = real token (default: all ones); segment_ids int32 [B, S]
-    (default: zeros); seed int32 [2] for dropout in training, None in evaluation -> BertOutputs.
+    (default: zeros); seed int32 [2] for dropout in training, None in evaluation; sequence_starts int32 [B, K] of packed
+    rows, see `modeling.packed` -> BertOutputs.
     """
 
     def __init__(self, config: BertConfig, rematerialize: bool = False, name: str = "bert"):
@@ -110,19 +112,23 @@ class BertModel(keras.layers.Layer):
         with keras.name_scope("pooler"):
             self.pooler.build([None, self.config.hidden_size])
 
-    def call(self, input_ids, input_mask=None, segment_ids=None, seed=None):
+    def call(self, input_ids, input_mask=None, segment_ids=None, seed=None, sequence_starts=None):
         input_mask = tf.ones_like(input_ids) if input_mask is None else input_mask
         segment_ids = tf.zeros_like(input_ids) if segment_ids is None else segment_ids
-        embedding_output = self.embeddings(input_ids, segment_ids, seed=fold_in(seed, 0))
+        mask = attention_mask(input_mask, sequence_starts)  # [B, 1 or S, S]
+        embedding_output = self.embeddings(
+            input_ids, segment_ids, fold_in(seed, 0), sequence_starts
+        )
         shape = tf.shape(embedding_output)
         x = tf.reshape(embedding_output, [-1, self.config.hidden_size])  # [B*S, H]
         x = tf.cast(x, self.compute_dtype)
         encoder_outputs = []
         for number, block in enumerate(self.blocks, start=1):
             call = functools.partial(rematerialize, block) if self.rematerialize else block
-            x = call(x, input_mask, seed=fold_in(seed, number))  # [B*S, H]
+            x = call(x, mask, seed=fold_in(seed, number))  # [B*S, H]
             encoder_outputs.append(tf.reshape(x, shape))  # [B, S, H]
-        pooled_output = tf.tanh(self.pooler(encoder_outputs[-1][:, 0]))  # [B, H]
+        first = first_tokens(encoder_outputs[-1], sequence_starts)  # [B or B*K, H]
+        pooled_output = tf.tanh(self.pooler(first))  # [B or B*K, H]
         return BertOutputs(embedding_output, encoder_outputs, pooled_output)
 
 

@@ -1,7 +1,7 @@
 """Output layers and the models that carry them (Devlin et al. 2019): pre-training (section 3.1), classification
 (4.1), answer spans (4.2).
 
-Shapes: B batch, S sequence, H hidden, P predictions per sequence, V vocabulary, C classes.
+Shapes: B batch, S sequence, K sequences in a packed row, H hidden, P predictions per row, V vocabulary, C classes.
 """
 
 import keras
@@ -71,8 +71,9 @@ class LinearHead(keras.layers.Layer):
 class BertPretrainer(keras.Model):
     """BERT with the masked LM and the next sentence prediction heads.
 
-    Call: batch, a dict of input_ids, input_mask, segment_ids int32 [B, S] and masked_lm_positions int32 [B, P]; seed
-    int32 [2] or None -> (float32 [B, P, V] masked LM logits, float32 [B, 2] next sentence logits; 1 = random next).
+    Call: batch, a dict of input_ids, input_mask, segment_ids int32 [B, S], masked_lm_positions int32 [B, P] and, of
+    packed rows, sequence_starts int32 [B, K]; seed int32 [2] or None -> (float32 [B, P, V] masked LM logits, float32
+    [B, 2] or [B*K, 2] next sentence logits; 1 = random next).
     """
 
     def __init__(self, config: BertConfig, rematerialize: bool = False):
@@ -86,7 +87,11 @@ class BertPretrainer(keras.Model):
 
     def call(self, batch, seed=None):
         outputs = self.bert(
-            batch["input_ids"], batch["input_mask"], batch["segment_ids"], seed=seed
+            batch["input_ids"],
+            batch["input_mask"],
+            batch["segment_ids"],
+            seed=seed,
+            sequence_starts=batch.get("sequence_starts"),
         )
         masked_lm_logits = self.masked_lm(
             outputs.sequence_output,

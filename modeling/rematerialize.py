@@ -9,9 +9,12 @@ import tensorflow as tf
 
 
 def rematerialize(
-    block: keras.layers.Layer, x: tf.Tensor, input_mask: tf.Tensor, seed: tf.Tensor | None = None
+    block: keras.layers.Layer,
+    x: tf.Tensor,
+    attention_mask: tf.Tensor,
+    seed: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Returns `block(x, input_mask, seed)`, for whose gradient only the arguments are kept.
+    """Returns `block(x, attention_mask, seed)`, for whose gradient only the arguments are kept.
 
     The backward pass computes the block a second time, with the same values, because dropout follows from the seed.
     That saves memory in a tf.function; executed eagerly the outer tape still keeps what the first pass computed.
@@ -19,9 +22,9 @@ def rematerialize(
     Args:
       block: built. Its variables are read here, so the layer that calls this must have `autocast=False`.
       x: float. It gets a gradient, and so do the block's variables.
-      input_mask, seed: int32, or no seed.
+      attention_mask, seed: int32, or no seed.
     """
-    integers = [input_mask] if seed is None else [input_mask, seed]
+    integers = [attention_mask] if seed is None else [attention_mask, seed]
     # Explicit arguments, so that both passes use, and give a gradient to, the same reading of a variable.
     floats = [x, *(tf.convert_to_tensor(variable.value) for variable in block.variables)]
 

@@ -23,6 +23,7 @@ SLOW = {
     "rematerialisation",
     "1 replica, from step 7 on 2",
     "stopped at step 7, dropout",
+    "packed, rematerialisation",
 }
 
 
