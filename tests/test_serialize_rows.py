@@ -95,3 +95,13 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     path = tmp_path / "none" / "part"
     with pytest.raises(OSError, match="none/part cannot be written"):
         write_records(str(path), [b"1"])
+
+
+def test_an_error_leaves_nothing(tmp_path):
+    def records():
+        yield b"1"
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_records(str(tmp_path / "part"), records())
+    assert not list(tmp_path.iterdir())

@@ -6,7 +6,7 @@ protocol buffers).
 """
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -64,37 +64,42 @@ def serialize_rows(features: Mapping[str, np.ndarray]) -> list[bytes]:
 def _serialize_block(features: Mapping[str, np.ndarray]) -> list[bytes]:
     columns = []
     for name, values in features.items():
-        kind = _FLOAT_LIST if values.dtype == np.float32 else _INT64_LIST
-        contents = list(_float_rows(values) if kind == _FLOAT_LIST else _varint_rows(values))
-        columns += [[_header(name, len(content), kind) for content in contents], contents]
+        kind, rows = _serialized_values(values)
+        columns += [[_header(name, len(row), kind) for row in rows], rows]
     contents = map(b"".join, zip(*columns, strict=True))
     return [_FIELD_1 + varint(len(content)) + content for content in contents]
 
 
-def _float_rows(values: np.ndarray) -> Iterator[bytes]:
-    """Yields each row of a float32 [N, W] as little-endian bytes."""
-    return _split(values.astype("<f4").tobytes(), np.full(len(values), 4 * values.shape[1]))
+def _serialized_values(values: np.ndarray) -> tuple[bytes, list[bytes]]:
+    """Returns the kind of list, and what is in it for each row."""
+    if values.dtype == np.float32:
+        return _FLOAT_LIST, _rows_of_bytes(values.astype("<f4"))
+    if values.min(initial=0) >= 0 and values.max(initial=0) < 128:
+        return _INT64_LIST, _rows_of_bytes(values.astype(np.uint8))
+    return _INT64_LIST, _rows_of_varints(values)
 
 
-def _varint_rows(values: np.ndarray) -> Iterator[bytes]:
-    """Yields the varints of each row of an integer [N, W]; a negative number has ten bytes, as in 64 bits."""
+def _rows_of_bytes(values: np.ndarray) -> list[bytes]:
+    content, width = values.tobytes(), values.shape[1] * values.itemsize
+    return [content[width * row : width * (row + 1)] for row in range(len(values))]
+
+
+def _rows_of_varints(values: np.ndarray) -> list[bytes]:
+    """Returns the varints of each row of whole numbers [N, W]; negative ones have ten bytes, as in 64 bits."""
     rest = values.astype(np.int64).view(np.uint64)
-    largest = int(rest.max(initial=0))
-    rest = rest if largest >> 32 else rest.astype(np.uint32)
-    encoded = np.empty((*rest.shape, max(1, -(-largest.bit_length() // 7))), np.uint8)
-    used = np.ones(encoded.shape, bool)
-    for position in range(encoded.shape[-1]):
-        used[..., position] = rest != 0
-        encoded[..., position] = rest & 127
+    bits = int(rest.max()).bit_length()
+    if bits <= 32:
+        rest = rest.astype(np.uint32)
+    encoded = np.empty((*rest.shape, -(-bits // 7)), np.uint8)
+    used = np.empty(encoded.shape, bool)
+    for place in range(encoded.shape[-1]):
+        used[..., place] = rest != 0
+        encoded[..., place] = rest & 127
         rest >>= 7
-        encoded[..., position] |= (rest != 0).view(np.uint8) << 7
+        encoded[..., place] |= (rest != 0).view(np.uint8) << 7
     used[..., 0] = True
-    return _split(encoded[used].tobytes(), used.sum(axis=(1, 2)))
-
-
-def _split(content: bytes, lengths: np.ndarray) -> Iterator[bytes]:
-    ends = np.cumsum(lengths).tolist()
-    return (content[start:end] for start, end in zip([0, *ends], ends, strict=False))
+    content, ends = encoded[used].tobytes(), used.sum(axis=(1, 2)).cumsum().tolist()
+    return [content[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def write_records(path: str, records: Iterable[bytes]) -> None:
@@ -111,6 +116,9 @@ def write_records(path: str, records: Iterable[bytes]) -> None:
         tf.io.gfile.rename(temporary, path, overwrite=True)
     except tf.errors.OpError as error:
         raise OSError(f"{path} cannot be written: {error.message}") from error
+    finally:
+        if tf.io.gfile.exists(temporary):
+            tf.io.gfile.remove(temporary)
 
 
 @functools.lru_cache(maxsize=1 << 14)
