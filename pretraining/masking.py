@@ -77,6 +77,8 @@ class Masker:
 
         return Augmentation(self.noise_size(max_seq_length), apply)
 
+    # Several times as fast in a graph, which drops what it no longer needs.
+    @tf.function(autograph=False, reduce_retracing=True)
     def __call__(
         self, input_ids: tf.Tensor, input_mask: tf.Tensor, noise: tf.Tensor
     ) -> dict[str, tf.Tensor]:
@@ -145,13 +147,6 @@ class Masker:
         word = tf.cumsum(tf.cast(~inside, tf.int32), axis=1) - 1  # [N, S]
         pieces = _scattered(word, tf.cast(candidates, tf.int32), tf.shape(word))  # [N, W]
         order = tf.math.top_k(tf.where(pieces > 0, order, -1.0), size).indices  # [N, W]
-        if self._masking == "span":
-            lengths = 1 + tf.searchsorted(
-                self._up_to_length[:-1], tf.reshape(lengths, [-1]), "right"
-            )
-            lengths = tf.reshape(lengths, [-1, size])
-        else:
-            lengths = tf.ones_like(order)
         taken = self._taken(pieces, order, lengths, budgets)
         return tf.gather(taken, word, batch_dims=1)
 
@@ -161,7 +156,7 @@ class Masker:
         Args:
           pieces: int32 [N, W]. Number of pieces of each word.
           order: int32 [N, W]. Words where spans start, if they are free by then.
-          lengths: int32 [N, W]. Words that the first, second... span would like to have.
+          lengths: float32 [N, W]. Noise, which says how long the first, second... span would like to be.
           budgets: int32 [N]. Pieces to take.
         """
         span = len(self._up_to_length)
@@ -177,7 +172,9 @@ class Masker:
             wanted = tf.gather(pieces, window, batch_dims=1)
             total = tf.cumsum(wanted, axis=1)
             fits = (before == 0) & (wanted > 0) & (total <= left[:, tf.newaxis])
-            fits &= tf.range(span) < lengths[:, number, tf.newaxis]
+            if self._masking == "span":
+                longest = tf.searchsorted(self._up_to_length, lengths[:, number], "right")
+                fits &= tf.range(span) <= longest[:, tf.newaxis]
             fits = tf.cumsum(tf.cast(~fits, tf.int32), axis=1) == 0  # up to the first that does not
             left -= tf.reduce_sum(tf.where(fits, wanted, 0), 1)
             taken += _scattered(window, tf.where(fits, number + 1, 0), tf.shape(taken))
