@@ -17,6 +17,7 @@ from pretraining.token_documents import TokenDocuments
 
 NEXT, NO_LABEL = 0, -1  # of Plan.spans; 1 is the other class of the objective
 
+_LEFT_TO_NEXT = 0.1  # share of the rows of whole sentences that leave one to the next, if there are several passes
 _BLOCK = 1 << 16  # sentences whose draws are in memory at a time
 
 
@@ -46,9 +47,10 @@ def plan_pass(documents: TokenDocuments, recipe: Recipe, rng: np.random.Generato
       B. A sentence longer than a row is cut.
     doc_sentences: the same within each document.
 
-    Sequences of a document aim at a random length with the recipe's short_seq_prob. In the last two objectives nothing
-    else is drawn, so one of several passes begins its first sequence, or that of each document that needs several, with
-    a random length too.
+    All sequences of a document aim at a shorter, random length with the recipe's short_seq_prob. In the last two
+    objectives nothing else is drawn, and passes that begin at different sentences soon end theirs at the same ones. So
+    in one of several passes a tenth of the full rows leave their last sentence to the next: of two passes over a long
+    document, with sentences of 20 tokens, half of the rows of 128 tokens and a quarter of those of 512 are the same.
 
     Args:
       documents: at least one. Random next sentences come from here.
@@ -66,7 +68,7 @@ def plan_pass(documents: TokenDocuments, recipe: Recipe, rng: np.random.Generato
     if recipe.objective == "sentence_order":
         return _sentence_order(text)
     across = recipe.objective == "full_sentences"
-    return _whole_sentences(text, across, random_start=recipe.dupe_factor > 1)
+    return _whole_sentences(text, across, several_passes=recipe.dupe_factor > 1)
 
 
 class _Pass(NamedTuple):
@@ -207,24 +209,21 @@ def _truncate(spans: np.ndarray, limit: int, rng: np.random.Generator) -> np.nda
     return cut
 
 
-def _whole_sentences(text: _Pass, across: bool, random_start: bool) -> Plan:
+def _whole_sentences(text: _Pass, across: bool, several_passes: bool) -> Plan:
     edges = _cut_sentences(text.edges, text.limit)
-    document_edges = text.edges[np.concatenate([[0], text.document_ends])]
-    firsts = np.searchsorted(edges, document_edges)
+    firsts = np.searchsorted(edges, text.edges[np.append(0, text.document_ends)])
     # Positions in a text that has a [SEP] after each document.
     ends = edges[1:] + np.repeat(np.arange(len(firsts) - 1), np.diff(firsts))
-    openings = firsts[:1] if across else firsts[:-1][np.diff(document_edges) > text.limit]
 
     def draw(sentences: np.ndarray) -> np.ndarray:
         document = np.searchsorted(firsts, sentences, "right") - 1
-        targets = text.targets[document]
-        if random_start:
-            random = text.rng.integers(2, text.limit + 1, len(sentences))
-            targets = np.where(np.isin(sentences, openings), random, targets)
-        following = np.searchsorted(ends, edges[sentences] + document + targets, "right")
-        following = np.maximum(following, sentences + 1)
-        if not across:
-            following = np.minimum(following, firsts[document + 1])
+        goal = edges[sentences] + document + text.targets[document]
+        following = np.maximum(np.searchsorted(ends, goal, "right"), sentences + 1)
+        last = len(ends) if across else firsts[document + 1]
+        following = np.minimum(following, last)
+        if several_passes:
+            left = text.rng.random(len(sentences)) < _LEFT_TO_NEXT
+            following -= left & (following < last) & (following > sentences + 1)
         return np.stack([following, sentences], axis=1)
 
     end, start = _walk(len(ends), draw).T
