@@ -1,5 +1,7 @@
 """Flags that the run_* scripts share, and what is made of them; names and defaults of the original."""
 
+import os
+import shlex
 import sys
 
 import keras
@@ -11,6 +13,7 @@ from training.lamb import Lamb, NvidiaLamb
 from training.loss_scale import DynamicLossScale
 from training.nonfinite import NonFiniteSkip
 from training.optimizer import WEIGHT_DECAY, AdamWeightDecay
+from training.results import Run
 from training.run_state import RunState
 from training.strategy import (
     check_batch_size,
@@ -303,3 +306,14 @@ def loop_arguments() -> dict[str, int | float | None]:
         "max_nonfinite_steps",
     )
     return {name: FLAGS[name].value for name in names}
+
+
+def run_from_flags() -> Run:
+    """Returns how the script was started."""
+    script = [os.path.basename(sys.argv[0]), *sys.argv[1:]]
+    flag_list = FLAGS.get_key_flags_for_module(sys.argv[0])
+    return Run(
+        shlex.join(["python", *script]),
+        {flag.name: flag.value for flag in flag_list},
+        frozenset(flag.name for flag in flag_list if flag.present),
+    )

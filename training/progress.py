@@ -4,22 +4,24 @@ import datetime
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from tokenization.files import read_lines
 from training.speed import Speed
 
 Item = TypeVar("Item")
 
+METRICS_FILE = "metrics.jsonl"
 SECONDS_BETWEEN_REPORTS = 10.0
 # Reported as they are at the end, not as means.
 LAST_VALUES = {"learning_rate", "loss_scale", "skipped_steps"}
 # Of no use to tell a good checkpoint from a bad one.
-NOT_SCORES = LAST_VALUES | {"gradient_norm", "tokens", "length", "input_seconds"}
+NOT_SCORES = LAST_VALUES | {"gradient_norm", "tokens", "sequences", "length", "input_seconds"}
 
 
 def finite_steps(history: dict[str, np.ndarray]) -> np.ndarray:
@@ -47,13 +49,14 @@ def reporting(items: Iterable[Item], counts: object) -> Iterator[Item]:
             due = time.monotonic() + SECONDS_BETWEEN_REPORTS
 
 
-class EventWriter:
-    """Writes scalars for TensorBoard, without needing it installed."""
+class ScalarWriter:
+    """Writes scalars into a folder, for TensorBoard (without needing it installed) and as a line of metrics.jsonl."""
 
     def __init__(self, directory: str):
         self._writer = tf.summary.create_file_writer(directory)
+        self._path = os.path.join(directory, METRICS_FILE)
 
-    def write(self, step: int, scalars: dict[str, float]) -> None:
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Writes the scalars of one step and flushes them."""
         values = [
             tf.compat.v1.Summary.Value(tag=name, simple_value=float(value))
@@ -63,6 +66,30 @@ class EventWriter:
         with self._writer.as_default():
             tf.summary.experimental.write_raw_pb(summary, step=step)
         self._writer.flush()
+        report = {"step": step} | {name: float(value) for name, value in scalars.items()}
+        with tf.io.gfile.GFile(self._path, "a") as file:
+            file.write(json.dumps(report) + "\n")
+
+
+def read_scalars(directory: str) -> dict[str, list[tuple[int, float]]]:
+    """Returns (step, value) by name, steps ascending, of a folder's metrics.jsonl; nothing if there is none.
+
+    Of a step that was reported several times, before and after a resumption, the last report counts. A line that is
+    no report, as a kill may leave one, is left out with a warning.
+    """
+    path = os.path.join(directory, METRICS_FILE)
+    reports = {}
+    for number, line in enumerate(read_lines(path) if tf.io.gfile.exists(path) else (), 1):
+        try:
+            report = json.loads(line)
+            reports[report.pop("step")] = report
+        except ValueError:
+            logging.warning("%s: line %d is no report and is left out", path, number)
+    curves = {}
+    for step in sorted(reports):
+        for name, value in reports[step].items():
+            curves.setdefault(name, []).append((step, value))
+    return curves
 
 
 class Progress:
@@ -71,7 +98,7 @@ class Progress:
     Args:
       output_dir: gets `events.out.tfevents.*` and `metrics.jsonl` (a JSON object a report: means since the last one).
       num_train_steps: step at which the run ends.
-      batch_size: sequences in an update.
+      batch_size: sequences in an update; of packed rows the rows, and the objective reports `sequences`.
       sequence_flops: static length -> floating-point operations of training on one sequence, if known.
       extra_steps: by how many steps as they are now the rest of the run is longer than the number of its steps says,
         because later ones are larger.
@@ -92,8 +119,7 @@ class Progress:
         self._speed = None
         self._tracing = False
         self._unsaved = []
-        self._events = EventWriter(output_dir)
-        self._path = os.path.join(output_dir, "metrics.jsonl")
+        self._writer = ScalarWriter(output_dir)
 
     def begin(self, step: int, strategy: tf.distribute.Strategy) -> int:
         """Takes note of a start from this step, and returns the step at which the speed is told."""
@@ -119,16 +145,15 @@ class Progress:
         scalars = mean_values(history)
         scalars |= {name: float(history[name][-1]) for name in LAST_VALUES & history.keys()}
         tokens, _ = scalars.pop("tokens"), scalars.pop("length")
+        sequences = scalars.pop("sequences", self.batch_size)
         waited, line = scalars.pop("input_seconds"), self._line(step, scalars)
         if not tracing:  # the first steps take much longer than others
             scalars["input_wait_share"] = waited * count / seconds
-            scalars["sequences_per_second"] = count * self.batch_size / seconds
+            scalars["sequences_per_second"] = count * sequences / seconds
             scalars["tokens_per_second"] = count * tokens / seconds
             line += self._rates(scalars, self._steps_left(step) * seconds / count)
         logging.info("%s", line)
-        self._events.write(step, scalars)
-        with tf.io.gfile.GFile(self._path, "a") as file:
-            file.write(json.dumps({"step": step, **scalars}) + "\n")
+        self._writer.write(step, scalars)
 
     def take_scores(self) -> dict[str, float]:
         """Returns what the objective reports, the loss among it, as means over the steps since this was last called."""
