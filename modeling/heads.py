@@ -1,5 +1,5 @@
 """Output layers and the models that carry them (Devlin et al. 2019): pre-training (section 3.1), classification
-(4.1), answer spans (4.2).
+(4.1), answer spans (4.2), multiple choice (4.4), tags (5.3).
 
 Shapes: B batch, S sequence, K sequences in a packed row, H hidden, P predictions per row, V vocabulary, C classes.
 """
@@ -145,3 +145,50 @@ class BertSpanPredictor(keras.Model):
         x = tf.reshape(outputs.sequence_output, [-1, self.bert.config.hidden_size])  # [B*S, H]
         logits = tf.reshape(self.span(x), [*batch["input_ids"].shape, 2])  # [B, S, 2]
         return tuple(tf.unstack(logits, axis=-1))
+
+
+class BertTokenClassifier(keras.Model):
+    """BERT with a classifier over every position (section 5.3).
+
+    The pooler is there because checkpoints have it; nothing reads it, so it is not trained.
+
+    Call: batch, a dict of input_ids, input_mask, segment_ids int32 [B, S]; seed int32 [2] or None
+    -> float32 [B, S, C] logits.
+    """
+
+    def __init__(self, config: BertConfig, num_labels: int, rematerialize: bool = False):
+        super().__init__()
+        self.bert = BertModel(config, rematerialize)
+        self.bert.pooler.trainable = False
+        self.classifier = LinearHead(num_labels, config.hidden_size)
+
+    def call(self, batch, seed=None):
+        outputs = self.bert(
+            batch["input_ids"], batch["input_mask"], batch["segment_ids"], seed=seed
+        )
+        seed = fold_in(seed, 1 + len(self.bert.blocks))
+        x = tf.reshape(outputs.sequence_output, [-1, self.bert.config.hidden_size])  # [B*S, H]
+        logits = self.classifier(dropout(x, CLASSIFIER_DROPOUT, seed))  # [B*S, C]
+        return tf.reshape(logits, [*batch["input_ids"].shape, logits.shape[-1]])  # [B, S, C]
+
+
+class BertMultipleChoice(keras.Model):
+    """BERT that gives each choice a score, the product of its pooled output with one vector (section 4.4).
+
+    Call: batch, a dict of input_ids, input_mask, segment_ids int32 [B, N, S] for N choices; seed int32 [2] or None
+    -> float32 [B, N] logits.
+    """
+
+    def __init__(self, config: BertConfig, rematerialize: bool = False):
+        super().__init__()
+        self.bert = BertModel(config, rematerialize)
+        self.classifier = LinearHead(1, config.hidden_size)
+
+    def call(self, batch, seed=None):
+        inputs = [batch[name] for name in ("input_ids", "input_mask", "segment_ids")]
+        *shape, length = inputs[0].shape
+        inputs = [tf.reshape(values, [-1, length]) for values in inputs]  # [B*N, S]
+        outputs = self.bert(*inputs, seed=seed)
+        seed = fold_in(seed, 1 + len(self.bert.blocks))
+        logits = self.classifier(dropout(outputs.pooled_output, CLASSIFIER_DROPOUT, seed))
+        return tf.reshape(logits, shape)  # [B, N]

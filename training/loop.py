@@ -110,7 +110,7 @@ def _fed(run_steps, batches, strategy, num_train_steps):
         batches = BucketedBatches([batches], np.zeros(num_train_steps, int))
     logging.info("Tracing the first step")
     iterators = [iter(distribute(strategy, d, endless=True)) for d in batches.datasets]
-    lengths = [d.element_spec["input_mask"].shape[1] for d in batches.datasets]
+    lengths = [d.element_spec["input_mask"].shape[-1] for d in batches.datasets]
 
     def make_steps(step, count):
         pieces, end = [], step + count
