@@ -2,7 +2,6 @@
 
 import collections
 import csv
-import html
 import io
 import json
 import os
@@ -15,6 +14,7 @@ from finetuning.squad_decoding import Prediction
 from finetuning.squad_examples import Paragraph, Question
 from finetuning.squad_metrics import Score, score_v1, score_v2
 from tokenization.files import write_text
+from training.pages import apart, escape, page, table, tiles
 
 MAX_SHOWN = 200  # questions on the page; the table has all
 KINDS = {
@@ -32,7 +32,6 @@ _COLUMNS = (
 # A stretch of context without anything marked in it is cut if it is longer than this many characters, down to
 # so many beside what is marked.
 _LONGEST_STRETCH, _MARGIN = 4000, 500
-_UNPRINTABLE = re.compile(r"[^\t\n\r -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TO_ESCAPE = re.compile("[\\\\\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -161,24 +160,10 @@ def _page(wrong: Sequence[WrongAnswer], results: Mapping[str, float], threshold:
             "error_report.tsv has all."
         )
     counts = collections.Counter(answer.kind for answer in wrong)
-    return _PAGE.format(
-        style=_STYLE,
-        number=number,
-        results="".join(map(_tile, results, results.values())),
-        kinds="".join(
-            f"<tr><td>{counts[kind]:,}<td>{kind}<td>{KINDS[kind]}\n"
-            for kind in KINDS
-            if counts[kind]
-        ),
-        questions="\n".join(
-            _article(place, answer, threshold) for place, answer in enumerate(shown, 1)
-        ),
-    )
-
-
-def _tile(name: str, value: float) -> str:
-    number = f"{value:.6g}" if isinstance(value, float) else f"{value:,}"
-    return f"<div><dt>{_escape(name)}<dd>{number}</div>\n"
+    kinds = [(f"{counts[kind]:,}", kind, KINDS[kind]) for kind in KINDS if counts[kind]]
+    articles = [_article(place, answer, threshold) for place, answer in enumerate(shown, 1)]
+    header = f"<p>{number}</p>\n{tiles(results)}{table((), kinds)}{_LEGEND}"
+    return page("Wrong answers", f"<header>\n{header}</header>\n{''.join(articles)}", _STYLE)
 
 
 def _article(place: int, answer: WrongAnswer, threshold: float) -> str:
@@ -190,13 +175,13 @@ def _article(place: int, answer: WrongAnswer, threshold: float) -> str:
     return (
         f'<article id="q{place}">\n'
         f'<p class="kind"><b>{place}</b> {answer.kind}</p>\n'
-        f'<h2 dir="auto">{_escape(question.text)}</h2>\n'
-        f'<p class="source"><bdi>{_escape(answer.paragraph.title)}</bdi> <code>{_escape(question.qas_id)}</code></p>\n'
+        f'<h2 dir="auto">{escape(question.text)}</h2>\n'
+        f'<p class="source">{apart(answer.paragraph.title)} <code>{escape(question.qas_id)}</code></p>\n'
         f"<dl>\n<dt>Gold<dd>{golds}\n"
         f"<dt>Predicted<dd>{_text(answer.text)}<small> (probability {answer.probability:.3f})</small>\n"
         f"<dt>Scores<dd>{scores}\n</dl>\n"
         f'<p class="context" dir="auto">{_context(answer)}</p>\n'
-        f"{_nbest(answer)}</article>"
+        f"{_nbest(answer)}</article>\n"
     )
 
 
@@ -216,7 +201,7 @@ def _nbest(answer: WrongAnswer) -> str:
 
 
 def _text(text: str) -> str:
-    return f"<bdi>{_escape(text)}</bdi>" if text else "<i>no answer</i>"
+    return apart(text) if text else "<i>no answer</i>"
 
 
 def _context(answer: WrongAnswer) -> str:
@@ -225,9 +210,7 @@ def _context(answer: WrongAnswer) -> str:
         if names == "left out":
             parts.append(f" <i><bdi>{text}</bdi></i> ")
         else:
-            parts.append(
-                f'<mark class="{names}">{_escape(text)}</mark>' if names else _escape(text)
-            )
+            parts.append(f'<mark class="{names}">{escape(text)}</mark>' if names else escape(text))
     return "".join(parts)
 
 
@@ -261,67 +244,20 @@ def _shortened(text: str, after_mark: bool, before_mark: bool) -> Iterator[tuple
     yield "", text[tail:]
 
 
-def _escape(text: str) -> str:
-    """Makes any text harmless in HTML; characters that no page may hold become U+FFFD."""
-    return html.escape(_UNPRINTABLE.sub("\ufffd", text))
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>Wrong answers</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header>
-<h1>Wrong answers</h1>
-<p>{number}</p>
-<dl class="results">
-{results}</dl>
-<table>
-{kinds}</table>
+_LEGEND = """\
 <p>In a context: <mark class="gold">gold answer</mark> <mark class="predicted">predicted answer</mark>
 <mark class="gold predicted">both</mark></p>
-</header>
-{questions}
-</body>
-</html>
 """
 
 _STYLE = """\
-:root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --text: #1b1f24; --faint: #5b6470; --line: #d8dde3;
-  --gold: #bfe8c8; --gold-line: #1a7f37; --predicted: #ffd8a8; --predicted-line: #b35900; }
-@media (prefers-color-scheme: dark) { :root { --page: #14171a; --card: #1e2226; --text: #e4e7ea; --faint: #9aa4af;
-  --line: #363c43; --gold: #1d4a2a; --gold-line: #4ac26b; --predicted: #5c3a10; --predicted-line: #f0a040; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 60rem; padding: 1rem; background: var(--page); color: var(--text);
-  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.15rem; line-height: 1.35; margin: .2rem 0; }
-p { margin: .5rem 0; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-td, th { padding: .15rem .8rem .15rem 0; text-align: start; vertical-align: top; }
-article { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; margin: 1rem 0; padding: 1rem; }
-code, small, .kind, .source, summary { color: var(--faint); font-size: .875rem; }
-.kind, .source { margin: 0; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; margin: .75rem 0; }
-dt { color: var(--faint); } dd { margin: 0; }
-.results { grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .5rem; }
-header td { overflow-wrap: normal; } header td:first-child { text-align: end; }
-.results div { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .4rem .6rem; }
-.results dt { font-size: .8rem; } .results dd { font-weight: 600; }
+header td:first-child { text-align: end; }
+.kind { color: var(--faint); font-size: .875rem; margin: 0; }
 .context { white-space: pre-wrap; border-inline-start: 3px solid var(--line); padding-inline-start: .75rem; }
-mark { color: inherit; border-radius: .15rem; padding: 0 .1rem; background: var(--gold);
-  border-bottom: 2px solid var(--gold-line); }
-mark.predicted { background: var(--predicted); border-bottom: 2px dashed var(--predicted-line); }
-mark.gold.predicted { background: linear-gradient(var(--gold) 50%, var(--predicted) 50%);
-  border-bottom: 2px solid var(--gold-line); }
-summary { cursor: pointer; } .nbest { font-size: .875rem; margin-top: .5rem; width: 100%; }
-.nbest td, .nbest th { border-top: 1px solid var(--line); overflow-wrap: normal; }
-.nbest td:nth-child(2) { overflow-wrap: anywhere; }
-.chosen { background: color-mix(in srgb, var(--predicted) 45%, transparent); }
-@media (max-width: 30rem) { body { padding: .6rem; } article { padding: .7rem; }
-  .nbest td, .nbest th { padding-inline-end: .45rem; font-size: .8rem; } }
+mark { background: var(--right); border-bottom: 2px solid var(--right-line); }
+mark.predicted { background: var(--wrong); border-bottom: 2px dashed var(--wrong-line); }
+mark.gold.predicted { background: linear-gradient(var(--right) 50%, var(--wrong) 50%);
+  border-bottom: 2px solid var(--right-line); }
+.nbest { font-size: .875rem; margin-top: .5rem; width: 100%; }
+.nbest td, .nbest th { border-top: 1px solid var(--line); } .nbest td:nth-child(2) { overflow-wrap: anywhere; }
+.chosen { background: color-mix(in srgb, var(--wrong) 45%, transparent); }
 """

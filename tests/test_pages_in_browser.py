@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
+from finetuning import findings
 from finetuning.findings import (
-    Answer,
     TaggedSentence,
     compare_classes,
     compare_label_sets,
@@ -17,6 +17,9 @@ from finetuning.findings import (
     compare_tags,
 )
 from finetuning.report import write_report
+from finetuning.squad_decoding import Prediction
+from finetuning.squad_examples import Answer, Paragraph, Question
+from finetuning.squad_report import find_wrong_answers, write_error_report
 from training.progress import ScalarWriter
 from training.results import Run
 
@@ -157,12 +160,14 @@ def findings_of(kind):
             [TaggedSentence("s", words * 4 + ["x"], *pair) for pair in tags.tolist()]
         )
     if kind == "numbers":
-        return compare_numbers([Answer("a", {}, *pair) for pair in rng.random((31, 2)).tolist()])
+        return compare_numbers(
+            [findings.Answer("a", {}, *pair) for pair in rng.random((31, 2)).tolist()]
+        )
     pairs = rng.choice(labels, (31, 2)).tolist()
     if kind == "classes":
         texts = {"sentence": " ".join(words)}
-        return compare_classes([Answer("a", texts, *pair) for pair in pairs], labels)
-    return compare_label_sets([Answer("a", {}, (a,), (a, b)) for a, b in pairs], labels)
+        return compare_classes([findings.Answer("a", texts, *pair) for pair in pairs], labels)
+    return compare_label_sets([findings.Answer("a", {}, (a,), (a, b)) for a, b in pairs], labels)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -178,6 +183,21 @@ def test_a_report_is_readable(browser, tmp_path, kind, size):
     assert len(found["charts"]) == (3 if kind == "numbers" else 2)
     assert min(found["charts"]) > 250
     assert min(found["lines"]) > 100
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_error_sheet_is_readable(browser, tmp_path, size):
+    context = "العربية " + "wordswithoutanyspace" * 9 + " <b> five."
+    nbest = [{"text": "five", "probability": 0.5, "start_logit": 1.5, "end_logit": -2.25}] * 20
+    answer = Prediction(nbest, -1.5, "five", (context.index("five"), len(context) - 1))
+    asked = Question("q" * 99, "How many" * 30, (Answer("<b>", context.index("<b>")),), False, True)
+    wrong = find_wrong_answers(
+        [Paragraph(context, (asked,), "f", "title")], {asked.qas_id: answer}, 0
+    )
+    write_error_report(str(tmp_path), wrong, {"exact_match": 0.0, "total": 1}, 0.0)
+    found, complaints = browser.look(tmp_path / "error_report.html", size)
+    assert (complaints, found["small"], found["outside"]) == ([], [], [])
+    assert found["sideways"] <= 0
 
 
 def test_a_report_is_dark_where_the_reader_wants_it(browser, tmp_path):

@@ -35,10 +35,14 @@ def tiles(values: Mapping[str, float]) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
-    """Returns a table of a style's kind, which scrolls by itself where the page is too narrow for it."""
-    head = "".join(f"<th>{cell}" for cell in header)
+    """Returns a table of a style's kind, which scrolls by itself where the page is too narrow for it.
+
+    Args:
+      header: empty for none.
+    """
+    head = f"<tr>{''.join(f'<th>{cell}' for cell in header)}\n" if header else ""
     body = "".join(f"<tr>{''.join(f'<td>{cell}' for cell in row)}\n" for row in rows)
-    return f'<div class="wide"><table class="{kind}">\n<tr>{head}\n{body}</table></div>\n'
+    return f'<div class="wide"><table class="{kind}">\n{head}{body}</table></div>\n'
 
 
 def section(title: str, *parts: str) -> str:
