@@ -15,8 +15,7 @@ import numpy as np
 from pretraining.recipe import Recipe
 from pretraining.token_documents import TokenDocuments
 
-NEXT, NO_LABEL = 0, -1  # of Plan.spans; 1 is the other class of the objective
-
+_NO_LABEL = -1
 _LEFT_TO_NEXT = 0.1  # share of the rows of whole sentences that leave one to the next, if there are several passes
 _BLOCK = 1 << 16  # sentences whose draws are in memory at a time
 
@@ -167,7 +166,7 @@ def _next_sentence(text: _Pass) -> Plan:
     spans[:, :4] = text.edges[spans[:, :4]]
     cut = _truncate(spans, text.limit, text.rng)
     # What is cut off a random B has its turn elsewhere in the pass.
-    return _plan(spans, tokens_cut=cut[:, 0].sum() + cut[chunks.label == NEXT, 1].sum())
+    return _plan(spans, tokens_cut=cut[:, 0].sum() + cut[chunks.label == 0, 1].sum())
 
 
 def _other_documents(documents: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
@@ -228,16 +227,15 @@ def _whole_sentences(text: _Pass, across: bool, several_passes: bool) -> Plan:
 
     end, start = _walk(len(ends), draw).T
     nothing = np.zeros_like(start)
-    spans = np.stack([edges[start], edges[end], nothing, nothing, nothing + NO_LABEL], axis=1)
+    spans = np.stack([edges[start], edges[end], nothing, nothing, nothing + _NO_LABEL], axis=1)
     return _plan(spans)
 
 
 def _cut_sentences(edges: np.ndarray, limit: int) -> np.ndarray:
     """Returns the edges of sentences of at most `limit` tokens: longer ones are cut into several."""
-    pieces = -(-np.diff(edges) // limit)
-    firsts = np.repeat(np.cumsum(pieces) - pieces, pieces)
-    starts = np.repeat(edges[:-1], pieces) + limit * (np.arange(len(firsts)) - firsts)
-    return np.append(starts, edges[-1])
+    long = np.flatnonzero(np.diff(edges) > limit)
+    cuts = [np.arange(edges[n] + limit, edges[n + 1], limit) for n in long]
+    return np.sort(np.concatenate([edges, *cuts]), kind="stable")
 
 
 def _plan(spans: np.ndarray, tokens_cut: int = 0, tokens_without_pair: int = 0) -> Plan:
