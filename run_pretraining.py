@@ -12,7 +12,6 @@ import tensorflow as tf
 from absl import flags, logging
 
 from modeling.config import BertConfig
-from modeling.flops import pretraining_flops
 from modeling.heads import BertPretrainer
 from pretraining.manifest_check import check_manifests, check_one_vocabulary
 from pretraining.masking_flags import (
@@ -176,7 +175,7 @@ def train_phase(phases, phase: Phase, model, optimizer, strategy, state, step: i
         state.own_dir,
         phases[-1].last_step,
         phase.batch_size,
-        lambda length: pretraining_flops(model.bert.config, length, records.predictions).training(),
+        lambda length: records.flops(model.bert.config).training(),
         extra_steps(phases, phase),
     )
     arguments = {
@@ -185,7 +184,8 @@ def train_phase(phases, phase: Phase, model, optimizer, strategy, state, step: i
     }
     done = step - phase.first_step
     logging.info(
-        "Training on sequences of length %d up to step %d, %d in a batch",
+        "Training on %ss of length %d up to step %d, %d in a batch",
+        records.unit,
         records.max_seq_length,
         phase.last_step,
         phase.batch_size,
@@ -264,11 +264,12 @@ def rehearse() -> None:
             phase.records.max_seq_length,
             sum(file.count for file in phase.records.files),
             phase.records.predictions * config.vocab_size,
-            pretraining_flops(config, phase.records.max_seq_length, phase.records.predictions),
+            phase.records.flops(config),
             phase.batch_size,
             phase.gradient_accumulation_steps,
             phase.last_step - phase.first_step,
             warmup_steps_within(phase),
+            phase.records.unit,
         )
         for phase in (phases if FLAGS.do_train and phases is not MISSING else [])
     ]

@@ -61,6 +61,7 @@ CUSTOM_CALLS = re.compile(r" custom-call\(.*custom_call_target=\"([^\"]*)")
 DYNAMIC_SHAPE = re.compile(r"\w+\[[^\]]*<=[^\]]*\]")
 ALL_REDUCE = re.compile(r" all-reduce(?:-start)?\(")
 MASKED_SHARE = 0.15
+SLOTS = 8  # of a packed row
 
 
 class Step(NamedTuple):
@@ -76,6 +77,13 @@ STEPS = {
         BertPretrainer,
         PRETRAINING_OBJECTIVE,
         lambda length: records.feature_spec(length, math.ceil(MASKED_SHARE * length)),
+    ),
+    "packed": Step(
+        BertPretrainer,
+        PRETRAINING_OBJECTIVE,
+        lambda length: records.feature_spec(
+            length, math.ceil(MASKED_SHARE * length), num_slots=SLOTS
+        ),
     ),
     "classifier": Step(
         functools.partial(BertClassifier, num_labels=3),

@@ -37,12 +37,14 @@ class Flops(NamedTuple):
         return 2 * self.embeddings + (4 if rematerialize else 3) * self.blocks + 3 * self.head
 
 
-def pretraining_flops(config: BertConfig, seq_length: int, predictions: int) -> Flops:
-    """Returns the operations of `BertPretrainer`, which has `predictions` masked positions in a sequence."""
+def pretraining_flops(
+    config: BertConfig, seq_length: int, predictions: int, slots: int = 1
+) -> Flops:
+    """Returns the operations of `BertPretrainer` for one row: `predictions` masked positions, `slots` sequences."""
     width = config.hidden_size
     masked_lm = predictions * (_product(1, width, width) + _product(1, width, config.vocab_size))
-    next_sentence = _product(1, width, 2)
-    return _flops(config, seq_length, _pooler(config) + masked_lm + next_sentence)
+    next_sentence = slots * (_pooler(config) + _product(1, width, 2))
+    return _flops(config, seq_length, masked_lm + next_sentence)
 
 
 def classifier_flops(config: BertConfig, seq_length: int, num_labels: int) -> Flops:

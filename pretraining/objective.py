@@ -1,6 +1,6 @@
 """What pre-training minimises and how it is measured (Devlin et al. 2019, section 3.1).
 
-Shapes: B batch, S sequence, P predictions per sequence, V vocabulary.
+Shapes: B batch, S sequence, K sequences in a packed row (otherwise 1), P predictions per row, V vocabulary.
 """
 
 import numpy as np
@@ -26,7 +26,8 @@ def loss_weights(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 def loss(model: BertPretrainer, batch, weights, seed):
     """Returns the batch's share of the masked LM loss plus the next sentence loss, both means over the global batch.
 
-    The next sentence loss is the mean over the sequences that have a label, and 0 if none has.
+    The next sentence loss is the mean over the sequences that have a label, and 0 if none has. Of packed rows the
+    number of sequences is reported, too.
     """
     scores = sequence_scores(model, batch, seed)
     masked_lm = weights["masked_lm"] + WEIGHT_EPSILON
@@ -36,6 +37,9 @@ def loss(model: BertPretrainer, batch, weights, seed):
         "masked_lm_accuracy": tf.reduce_sum(scores["masked_lm_correct"]) / masked_lm,
         "next_sentence_loss": tf.reduce_sum(scores["next_sentence_loss"]) / next_sentence,
     }
+    if (starts := batch.get("sequence_starts")) is not None:
+        used = starts < batch["input_ids"].shape[1]
+        metrics["sequences"] = tf.reduce_sum(tf.cast(used, tf.float32))
     return metrics["masked_lm_loss"] + metrics["next_sentence_loss"], metrics
 
 
@@ -52,25 +56,26 @@ MASKED_LM_OBJECTIVE = Objective(loss_weights, masked_lm_loss)
 
 
 def sequence_scores(model: BertPretrainer, batch, seed=None) -> dict[str, tf.Tensor]:
-    """Scores every sequence on its own.
+    """Scores every row, and every sequence of packed rows, on its own.
 
     Args:
       batch: input_ids, input_mask, segment_ids int32 [B, S]; masked_lm_positions, masked_lm_ids int32 [B, P];
-        masked_lm_weights float32 [B, P], 0 = padding; next_sentence_labels int32 [B, 1], 1 = random next, -1 = none.
+        masked_lm_weights float32 [B, P], 0 = padding; next_sentence_labels int32 [B, K], 1 = random next, -1 = none;
+        of packed rows also sequence_starts int32 [B, K].
       seed: int32 [2] for dropout, or None.
 
     Returns:
-      float32 [B] each, sums over the masked tokens of a sequence: masked_lm_loss (negative log-likelihood, nats),
-      masked_lm_correct, masked_lm_weight; and next_sentence_loss, next_sentence_correct, next_sentence_weight (1 if
-      there is a label).
+      float32 [B] each, sums over the masked tokens of a row: masked_lm_loss (negative log-likelihood, nats),
+      masked_lm_correct, masked_lm_weight; and float32 [B*K] each: next_sentence_loss, next_sentence_correct,
+      next_sentence_weight (1 if there is a label).
     """
     masked_lm_logits, next_sentence_logits = model(batch, seed=seed)
     ids, weights = batch["masked_lm_ids"], batch["masked_lm_weights"]
-    labels = tf.reshape(batch["next_sentence_labels"], [-1])  # [B]
-    labelled = tf.cast(tf.not_equal(labels, NO_LABEL), tf.float32)  # [B]
+    labels = tf.reshape(batch["next_sentence_labels"], [-1])  # [B*K]
+    labelled = tf.cast(tf.not_equal(labels, NO_LABEL), tf.float32)  # [B*K]
     cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
     hits = tf.equal(tf.argmax(masked_lm_logits, -1, tf.int32), ids)  # [B, P]
-    next_hits = tf.equal(tf.argmax(next_sentence_logits, -1, tf.int32), labels)  # [B]
+    next_hits = tf.equal(tf.argmax(next_sentence_logits, -1, tf.int32), labels)  # [B*K]
     return {
         "masked_lm_loss": tf.reduce_sum(weights * cross_entropy(ids, masked_lm_logits), 1),
         "masked_lm_correct": tf.reduce_sum(weights * tf.cast(hits, tf.float32), 1),

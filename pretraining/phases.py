@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from modeling.config import BertConfig
+from modeling.flops import Flops, pretraining_flops
 from pretraining.masking import Masker
 from training.batches import Augmentation
 from training.record_files import ScannedFile
@@ -39,6 +41,20 @@ class Records(NamedTuple):
         return self.spec["masked_lm_ids"].shape[0]
 
     @property
+    def unit(self) -> str:
+        """What a record holds: a sequence, or a row of several."""
+        return "row" if "sequence_starts" in self.spec else "sequence"
+
+    @property
+    def slots(self) -> int:
+        """Sequences that a record has room for, K."""
+        return self.spec["next_sentence_labels"].shape[0]
+
+    def flops(self, config: BertConfig) -> Flops:
+        """Returns the operations of the model for one record."""
+        return pretraining_flops(config, self.max_seq_length, self.predictions, self.slots)
+
+    @property
     def augmentation(self) -> Augmentation | None:
         """What is drawn when they are read."""
         return self.masker.augmentation(self.max_seq_length) if self.masker else None
@@ -49,7 +65,7 @@ class Phase(NamedTuple):
 
     Attributes:
       records: what it reads.
-      batch_size: sequences in an update.
+      batch_size: records in an update.
       gradient_accumulation_steps: micro-batches of a batch.
       schedule: the learning rate, of this phase or of the whole run; the power of the decay is the optimizer's.
       first_step: updates that the run makes before this phase.

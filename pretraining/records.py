@@ -158,6 +158,7 @@ def check_first_records(
         _check_range(file.path, values, ids, 0, vocab_size, "vocab_size")
         length = spec["input_ids"].shape[0]
         _check_range(file.path, values, ("masked_lm_positions",), 0, length, "max_seq_length")
+        _check_range(file.path, values, ("sequence_starts",), 0, length + 1, "end of the row")
         _check_range(file.path, values, ("next_sentence_labels",), NO_LABEL, 2, "number of labels")
 
 

@@ -14,13 +14,19 @@ from pretraining import records
 from training.optimizer import AdamWeightDecay
 from training.train_step import train_step
 
-BATCH, LENGTH, PREDICTIONS, LABELS = 3, 11, 2, 5
+BATCH, LENGTH, PREDICTIONS, SLOTS, LABELS = 3, 11, 2, 7, 5
 TASKS = {
     "pretraining": (
         heads.BertPretrainer,
         pretraining_objective.OBJECTIVE,
         records.feature_spec(LENGTH, PREDICTIONS),
         lambda config: flops.pretraining_flops(config, LENGTH, PREDICTIONS),
+    ),
+    "packed rows": (
+        heads.BertPretrainer,
+        pretraining_objective.OBJECTIVE,
+        records.feature_spec(LENGTH, PREDICTIONS, num_slots=SLOTS),
+        lambda config: flops.pretraining_flops(config, LENGTH, PREDICTIONS, SLOTS),
     ),
     "classifier": (
         functools.partial(heads.BertClassifier, num_labels=LABELS),

@@ -50,6 +50,14 @@ def test_the_line_comes_once_and_leaves_out_the_first_loop(told):
     assert "0.247 TFLOP/s" in line  # 57 x 13e9 in 3 s
 
 
+def test_of_packed_rows_their_sequences_are_counted(told):
+    speed = Speed(0, tf.distribute.get_strategy(), batch_size=3)
+    speed.took(1, history(1), 9.0)
+    packed = {"sequences": np.arange(19, dtype=np.float32)}
+    speed.took(20, history(19) | packed, 9.0)
+    assert "19.0 sequences/s" in told[0]  # 0 + 1 + ... + 18 in 9 s
+
+
 def test_a_resumed_run_tells_after_its_own_twenty_steps(told):
     speed = Speed(100, tf.distribute.get_strategy(), batch_size=3)
     assert speed.tell_at == 120

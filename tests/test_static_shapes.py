@@ -36,6 +36,7 @@ LIMITS = {
     "start_positions": 5,
     "end_positions": 5,
     "label_ids": LABELS,
+    "sequence_starts": LENGTH + 1,
 }
 
 
@@ -54,6 +55,12 @@ TASKS = {
         pretraining_objective.OBJECTIVE,
         pretraining_objective.sequence_scores,
         records.feature_spec(LENGTH, PREDICTIONS),
+    ),
+    "packed rows": Task(
+        heads.BertPretrainer,
+        pretraining_objective.OBJECTIVE,
+        pretraining_objective.sequence_scores,
+        records.feature_spec(LENGTH, PREDICTIONS, num_slots=3),
     ),
     "classifier": Task(
         functools.partial(heads.BertClassifier, num_labels=LABELS),
@@ -95,6 +102,9 @@ def random_batch(spec, size):
     }
     lengths = rng.integers(5, LENGTH + 1, [size, 1])
     batch["input_mask"] = (np.arange(LENGTH) < lengths).astype(int)
+    if "sequence_starts" in batch:
+        batch["sequence_starts"][:, 0] = 0
+        batch["sequence_starts"].sort(axis=1)
     return {name: values.astype(spec[name].dtype.as_numpy_dtype) for name, values in batch.items()}
 
 

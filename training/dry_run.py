@@ -47,6 +47,7 @@ class Training(NamedTuple):
       micro_batches: gradient accumulation steps.
       steps: updates.
       warmup_steps: those of them with a rising learning rate.
+      unit: what holds `seq_length` tokens: a "sequence", or a packed "row" of several, of which then all numbers are.
     """
 
     seq_length: int
@@ -57,6 +58,7 @@ class Training(NamedTuple):
     micro_batches: int
     steps: int
     warmup_steps: int
+    unit: str = "sequence"
 
 
 def define_dry_run_flags() -> None:
@@ -167,9 +169,11 @@ def work_lines(training: Training, rematerialize: bool) -> list[str]:
     of_step = training.batch_size * training.flops.training(rematerialize)
     epochs = f" = {sequences / training.examples:.2f} epochs" if training.examples else ""
     return [
-        f"Steps        {training.steps:,} of {training.batch_size} sequences, {training.warmup_steps:,} of warm-up",
-        f"Sequences    {sequences:,}{epochs} of {training.examples:,}",
-        f"Tokens       {sequences * training.seq_length:,}, {training.seq_length} in a sequence, padding included",
+        f"Steps        {training.steps:,} of {training.batch_size} {training.unit}s, "
+        f"{training.warmup_steps:,} of warm-up",
+        f"{training.unit.capitalize() + 's':12} {sequences:,}{epochs} of {training.examples:,}",
+        f"Tokens       {sequences * training.seq_length:,}, {training.seq_length} in a {training.unit}, "
+        "padding included",
         f"Work         {of_step / 1e9:,.3f} GFLOP a step, {of_step * training.steps / 1e15:,.6f} PFLOP in all "
         "(matrix products)",
     ]
@@ -200,7 +204,7 @@ def memory_lines(
             lambda n, again=again: training_memory(work, n, 2, again), usable
         )
         lines.append(
-            f"Largest      {most:,} sequences in a micro-batch of a device"
+            f"Largest      {most:,} {training.unit}s in a micro-batch of a device"
             + (", with --rematerialize" if again else "")
         )
     choice = choose(work, sequences, usable)
@@ -208,8 +212,8 @@ def memory_lines(
         least = training_memory(work, 1, min(sequences, 2), True)
         return [
             *lines,
-            f"Choose       a smaller model, shorter sequences or a larger device: one sequence at a time, "
-            f"rematerialized, takes {_gib(least.total)} GiB",
+            f"Choose       a smaller model, shorter sequences or a larger device: one {training.unit} at a "
+            f"time, rematerialized, takes {_gib(least.total)} GiB",
         ]
     return [
         *lines,

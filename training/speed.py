@@ -74,8 +74,8 @@ class Speed:
     Args:
       first_step: updates made before the run began.
       strategy: that of the run.
-      batch_size: sequences in an update.
-      sequence_flops: static length -> operations of training on one sequence; without it none are told.
+      batch_size: sequences, or packed rows, in an update.
+      sequence_flops: static length -> operations of training on one of them; without it none are told.
 
     Attributes:
       tell_at: the step at which the line comes.
@@ -93,7 +93,7 @@ class Speed:
         self._batch_size = batch_size
         self._sequence_flops = sequence_flops
         self._traced = False
-        self._seconds = self._steps = self._tokens = self._flops = self._input_seconds = 0
+        self._seconds = self._sequences = self._tokens = self._flops = self._input_seconds = 0
 
     def took(self, step: int, history: dict[str, np.ndarray], seconds: float) -> None:
         """Learns of steps; arguments as of `training.progress.Progress.report`. The first ones do not count."""
@@ -103,7 +103,9 @@ class Speed:
         if step > self.tell_at:
             return
         self._seconds += seconds
-        self._steps += len(history["loss"])
+        self._sequences += history.get(
+            "sequences", np.full(len(history["loss"]), self._batch_size)
+        ).sum()
         self._tokens += history["tokens"].sum()
         self._input_seconds += history["input_seconds"].sum()
         if self._sequence_flops:
@@ -116,7 +118,7 @@ class Speed:
         xla = compiles_gradients() or device.kind.startswith("TPU")
         line = (
             f"step {step}: {device.number} x {device.kind}, {keras.config.dtype_policy().compute_dtype}, "
-            f"{'with' if xla else 'without'} XLA: {self._steps * self._batch_size / seconds:,.1f} sequences/s, "
+            f"{'with' if xla else 'without'} XLA: {self._sequences / seconds:,.1f} sequences/s, "
             f"{self._tokens / seconds:,.0f} real tokens/s, {self._input_seconds / seconds:.1%} waiting for input"
         )
         if not self._flops:
