@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
+import scipy.stats
 import tensorflow as tf
 from absl import flags
 
@@ -197,13 +198,9 @@ def homogeneity(first: np.ndarray, second: np.ndarray) -> tuple[int, float]:
     counts = np.stack(
         [np.bincount(np.searchsorted(values, x), minlength=len(values)) for x in (first, second)]
     )
-    shares = counts.sum(1, keepdims=True) / counts.sum()
-    counts = np.stack(list(_grouped(counts.T, EXPECTED / shares.min())), axis=1)
-    expected = counts.sum(0) * shares
-    statistic = ((counts - expected) ** 2 / expected).sum()
-    freedom = counts.shape[1] - 1
-    p = tf.math.igammac(freedom / 2, statistic / 2).numpy() if freedom else 1.0
-    return counts.shape[1], float(p)
+    least = EXPECTED * counts.sum() / counts.sum(1).min()
+    groups = np.stack(list(_grouped(counts.T, least)), axis=1)
+    return groups.shape[1], scipy.stats.chi2_contingency(groups, correction=False).pvalue
 
 
 def _grouped(columns: Iterable[np.ndarray], least: float) -> Iterator[np.ndarray]:

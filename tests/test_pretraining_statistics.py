@@ -58,17 +58,6 @@ def test_p_is_uniform_where_the_distributions_are_the_same():
         assert np.mean(np.array(found) < level) == pytest.approx(level, abs=0.05)
 
 
-def test_p_is_that_of_tables():
-    # Chi-square of 3.841 with one degree of freedom is the classical five percent.
-    first, second = np.repeat([0, 1], [500, 500]), np.repeat([0, 1], [456, 544])
-    values, p = homogeneity(first, second)
-    expected = np.array([478, 522])
-    statistic = sum(2 * 22**2 / expected)
-    assert values == 2
-    assert statistic == pytest.approx(3.88, abs=0.01)
-    assert p == pytest.approx(0.0488, abs=0.0005)
-
-
 def test_rare_values_are_put_together():
     first = np.append(draws(499, 2, 1), np.arange(2, 42))
     assert homogeneity(first, first)[0] == 4
