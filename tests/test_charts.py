@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from training import charts
-from training.charts import heat_map, line_chart, scatter
+from training.charts import bar_chart, heat_map, line_chart, scatter
 
 
 def drawn(chart, tag):
@@ -114,6 +114,33 @@ def test_a_scatter_says_how_many_dots_it_leaves_out(monkeypatch):
     assert "one in 3 of 20" in chart
 
 
+def bars(chart):
+    """Returns (left, right, height, text) of all bars."""
+    for path in ElementTree.fromstring(chart).iter("path"):
+        left, base, top, right = map(float, re.findall("[0-9.]+", path.attrib["d"])[:4])
+        yield left, right, base - top, path.find("title").text
+
+
+def test_bars_are_as_high_as_their_numbers():
+    *_, heights, texts = zip(*bars(bar_chart("t", [1.0, 0.0, 4.0], 1, "x", "y")), strict=True)
+    assert heights[1] == 0 and heights[2] / heights[0] == pytest.approx(4, abs=0.01)
+    assert texts == ("0: 1 y", "1: 0 y", "2: 4 y")
+
+
+def test_bars_stand_over_their_numbers():
+    chart = bar_chart("t", [1.0] * 7, 5, "x", "y")
+    places = {int(text): place for text, place in ticks(chart, "middle")}
+    (a, b, *_), *_, (c, d, _, text) = bars(chart)
+    assert text == "30 to 34: 1 y" and len(places) >= 3
+    unit = (c - a) / 30
+    assert places[10] == pytest.approx(a + unit * 10.45, abs=0.2)
+    assert b - a == pytest.approx(unit * 4.9, abs=0.2) and d > c
+
+
+def test_bars_of_nothing_are_flat():
+    assert [height for *_, height, _ in bars(bar_chart("t", [0, 0], 1, "x", "y"))] == [0, 0]
+
+
 def test_a_heat_map_shades_by_the_share_of_the_row():
     counts = {("a", "a"): 3, ("a", "b"): 1, ("a", "c"): 4, ("b", "b"): 1200}
     text = heat_map(counts, ["a", "b", "z"], ["a", "b"], "corner")
@@ -129,6 +156,7 @@ def test_a_heat_map_shades_by_the_share_of_the_row():
     [
         lambda text: line_chart(text, {text: [(1, 2.0)]}, text),
         lambda text: scatter(text, [(1.0, 2.0)], text, text),
+        lambda text: bar_chart(text, [1], 1, text, text),
         lambda text: heat_map({}, [text], [text], text),
     ],
 )

@@ -51,7 +51,7 @@ class _Axis(NamedTuple):
 
     def ticks(self) -> list[float]:
         """Returns three to eight round numbers."""
-        step = 10 ** math.floor(math.log10((self.high - self.low) / 3))
+        step = 10.0 ** math.floor(math.log10((self.high - self.low) / 3))
         step *= max(k for k in (1, 2, 5) if (self.high - self.low) / (step * k) >= 3)
         places = range(math.ceil(self.low / step), math.floor(self.high / step) + 1)
         return [float(f"{place * step:.10g}") for place in places]
@@ -101,6 +101,27 @@ def scatter(title: str, points: Sequence[Point], x_label: str, y_label: str) -> 
     diagonal = _line([(x.low, x.low), (x.high, x.high)], x, y, _color(1))
     note = f'<p class="legend">one in {step} of {len(points):,}</p>\n' if step > 1 else ""
     return _figure(title, _grid(x, y, x_label, y_label) + dots + diagonal, note)
+
+
+def bar_chart(title: str, heights: Sequence[float], width: int, x_label: str, y_label: str) -> str:
+    """Returns a figure with a bar for each height, and what it stands for where a pointer rests on it.
+
+    Args:
+      heights: at least one, none below 0; the n-th stands for the whole numbers from n * width on, `width` of them.
+      x_label: plain text.
+      y_label: the unit of the heights, plain text.
+    """
+    x = _Axis(-0.5, len(heights) * width - 0.5, _LEFT, _RIGHT)
+    y = _Axis(0.0, max(heights) or 1.0, _BOTTOM, _TOP)
+    bars = []
+    for place, height in enumerate(heights):
+        first, last = place * width, (place + 1) * width - 1
+        numbers = f"{first}" if first == last else f"{first} to {last}"
+        bars.append(
+            f'<path d="M{x.place(first - 0.45)},{_BOTTOM}V{y.place(height)}H{x.place(last + 0.45)}V{_BOTTOM}Z" '
+            f'fill="{_color(0)}"><title>{numbers}: {height:.3g} {escape(y_label)}</title></path>\n'
+        )
+    return _figure(title, _grid(x, y, x_label, y_label) + "".join(bars), "")
 
 
 def heat_map(
