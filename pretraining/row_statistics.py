@@ -117,12 +117,12 @@ def _masks(rows, starts: np.ndarray, vocab) -> dict:
     row, _ = np.nonzero(chosen)
     places = row * row_length + rows["masked_lm_positions"][chosen]
     labels, inputs = rows["masked_lm_ids"][chosen], rows["input_ids"].reshape(-1)[places]
-    hidden = np.count_nonzero(inputs == vocab["[MASK]"])
-    kept = np.count_nonzero(inputs == labels)
+    hidden = int(np.count_nonzero(inputs == vocab["[MASK]"]))
+    kept = int(np.count_nonzero(inputs == labels))
     own_starts = starts[np.searchsorted(starts, places, "right") - 1]
     room = chosen.shape[1]
     run_starts = np.flatnonzero(np.diff(places, prepend=-2) > 1)  # no run crosses a [SEP]
-    unknown = [np.count_nonzero(ids == vocab["[UNK]"]) for ids in (labels, inputs)]
+    unknown = [int(np.count_nonzero(ids == vocab["[UNK]"])) for ids in (labels, inputs)]
     return {
         "unknown": unknown[0] - unknown[1],
         "masked": len(places),
