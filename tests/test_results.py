@@ -5,13 +5,13 @@ import tensorflow as tf
 from training.progress import read_scalars
 from training.results import write_eval_results
 
-RESULTS = {"eval_loss": tf.constant(0.75).numpy(), "eval_accuracy": tf.constant(0.1).numpy()}
+RESULTS = {"eval_loss": tf.constant(0.75).numpy(), "eval_accuracy": tf.constant(0.125).numpy()}
 
 
 def test_evaluations_print_what_they_write(tmp_path, capsys):
     write_eval_results(str(tmp_path), RESULTS, 13)
     text = (tmp_path / "eval_results.txt").read_text()
-    assert text == "eval_accuracy = 0.1\neval_loss = 0.75\nglobal_step = 13\n"
+    assert text == "eval_accuracy = 0.125\neval_loss = 0.75\nglobal_step = 13\n"
     assert capsys.readouterr().out == text
 
 
