@@ -185,9 +185,7 @@ class Masker:
 
     def _replacements(self, labels, kinds, ids):
         """Returns int32 [N, P], what stands in place of the labels, by two numbers each."""
-        last = len(self._random_ids) - 1
-        # A product may be rounded up to the number of ids.
-        drawn = tf.minimum(tf.cast(ids * len(self._random_ids), tf.int32), last)
+        drawn = tf.cast(ids * len(self._random_ids), tf.int32)
         random = tf.gather(self._random_ids, drawn)
         other = tf.where(kinds < MASKED + KEPT, labels, random)
         return tf.where(kinds < MASKED, self._mask_id, other)

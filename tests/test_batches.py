@@ -4,10 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 
-from training.batches import eval_batches, train_batches
+from training.batches import Augmentation, eval_batches, train_batches
 from training.record_files import scan_files
+from training.workers import distribute
 
 SPEC = {"number": tf.io.FixedLenFeature([], tf.int64)}
 
@@ -84,3 +86,74 @@ def test_repeated_evaluation_wraps_around(write):
 def test_integers_become_32_bits(write):
     (batch,) = eval_batches(write(3), SPEC, 3)
     assert batch["number"].dtype == tf.int32
+
+
+NOISY = Augmentation(3, lambda features, noise: features | {"noise": noise})
+
+
+def noisy(dataset, count):
+    """Returns (number of the record, its noise) of all records of so many batches."""
+    batches = list(dataset.take(count).as_numpy_iterator())
+    return [
+        (int(number), *noise.tolist())
+        for batch in batches
+        for number, noise in zip(batch["number"], batch["noise"], strict=True)
+    ]
+
+
+def noisy_training(files, batch_size, count, seed=7, first_step=0):
+    batches = train_batches(files, SPEC, batch_size, seed, first_step, augmentation=NOISY)
+    return noisy(batches, count)
+
+
+def test_noise_is_as_large_as_asked_for(write):
+    batches = train_batches(write(7), SPEC, 5, seed=7, augmentation=NOISY)
+    assert batches.element_spec["noise"] == tf.TensorSpec([5, 3], tf.float32)
+
+
+def test_noise_is_uniform(write):
+    drawn = [row[1:] for row in noisy_training(write(997), 997, 3)]
+    assert scipy.stats.kstest(np.ravel(drawn), "uniform").pvalue > 1e-3
+    assert len({*drawn}) == 3 * 997
+
+
+def test_noise_of_a_record_differs_from_epoch_to_epoch(write):
+    drawn = noisy_training(write(5), 5, 2)
+    first, second = (dict((row[0], row[1:]) for row in part) for part in (drawn[:5], drawn[5:]))
+    assert all(first[number] != second[number] for number in range(5))
+
+
+def test_noise_does_not_depend_on_the_size_of_batches(write):
+    files = write(11, 3)
+    assert noisy_training(files, 2, 35) == noisy_training(files, 5, 14)
+
+
+@pytest.mark.parametrize("step", [1, 4, 5, 13])
+def test_noise_is_the_same_after_a_stop(write, step):
+    files = write(11, 3)
+    whole = noisy_training(files, 3, 20)
+    assert noisy_training(files, 3, 20 - step, first_step=step) == whole[3 * step :]
+
+
+def test_noise_is_a_matter_of_the_seed(write):
+    files = write(5)
+    first, second = (sorted(noisy_training(files, 5, 1, seed)) for seed in (1, -2))
+    assert all(one != other for one, other in zip(first, second, strict=True))
+
+
+def test_replicas_share_the_noise_of_a_batch(write, strategy):
+    files = write(11, 3)
+    batches = train_batches(files, SPEC, 6, seed=7, augmentation=NOISY)
+    found = []
+    for batch in itertools.islice(distribute(strategy, batches), 5):
+        local = tf.nest.map_structure(strategy.experimental_local_results, batch)
+        numbers, noise = (np.concatenate(local[name]) for name in ("number", "noise"))
+        found += [(int(n), *row.tolist()) for n, row in zip(numbers, noise, strict=True)]
+    assert found == noisy_training(files, 6, 5)
+
+
+def test_evaluations_have_the_same_noise_another_than_training(write):
+    files = write(5)
+    first, second = (noisy(eval_batches(files, SPEC, 5, augmentation=NOISY), 1) for _ in range(2))
+    assert first == second
+    assert not {row[1:] for row in first} & {row[1:] for row in noisy_training(files, 5, 1, 0)}

@@ -228,9 +228,9 @@ def test_shapes_are_static_where_records_are_read(masking):
     }
 
 
-def test_noise_close_to_1_draws_the_last_token():
-    # Rounded, 1 - 2 ** -24 times this many tokens is one past the last.
-    vocab = {token: index for index, token in enumerate(SPECIAL + [f"w{n}" for n in range(2**15)])}
+@pytest.mark.parametrize("number", [11, 2**15, 30517, 2**17 - 7])
+def test_noise_next_to_1_draws_the_last_token(number):
+    vocab = {token: index for index, token in enumerate(SPECIAL + [f"w{n}" for n in range(number)])}
     masker = Masker(vocab, masked_lm_prob=1.0, max_predictions_per_seq=1)
     ids = np.array([[2, 7, 3]], np.int32)
     noise = np.full((1, masker.noise_size(3)), 1 - 2**-24, np.float32)
