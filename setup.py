@@ -22,6 +22,7 @@ setup(
         "ijson",
         "scipy",
         "scikit-learn",
+        "seqeval",
     ],
     extras_require={
         "test": ["pytest", "pytest-xdist", "ruff"],

@@ -58,6 +58,16 @@ def span_flops(config: BertConfig, seq_length: int) -> Flops:
     return _flops(config, seq_length, _product(seq_length, config.hidden_size, 2))
 
 
+def tagger_flops(config: BertConfig, seq_length: int, num_labels: int) -> Flops:
+    """Returns the operations of `BertTokenClassifier`, whose pooler nothing reads."""
+    return _flops(config, seq_length, _product(seq_length, config.hidden_size, num_labels))
+
+
+def multiple_choice_flops(config: BertConfig, seq_length: int, num_choices: int) -> Flops:
+    """Returns the operations of `BertMultipleChoice` for one question, a sequence for each of its choices."""
+    return Flops(*(num_choices * part for part in classifier_flops(config, seq_length, 1)))
+
+
 def _flops(config: BertConfig, seq_length: int, head: int) -> Flops:
     width = config.hidden_size
     types = _product(seq_length, config.type_vocab_size, width)

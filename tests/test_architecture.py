@@ -17,7 +17,10 @@ MAY_IMPORT = {
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 SCRIPTS = sorted(path for path in ROOT.glob("*.py") if path.name != "setup.py")
 ALL = FILES + SCRIPTS
-WITH_FLAGS = {f"training/{name}.py" for name in ("app", "common_flags", "device_flags", "dry_run")}
+WITH_FLAGS = {
+    f"training/{name}.py"
+    for name in ("app", "common_flags", "data_flags", "device_flags", "dry_run")
+}
 WITH_FLAGS |= {f"pretraining/{name}.py" for name in ("masking_flags", "phase_flags")}
 
 

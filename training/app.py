@@ -67,7 +67,10 @@ def run(main) -> None:
     """
     flags.DEFINE_bool("debug", False, "Show the traceback of an error instead of one line.")
     _show_in_help(
-        [f"training.{name}" for name in ("app", "common_flags", "device_flags", "dry_run")]
+        [
+            f"training.{name}"
+            for name in ("app", "common_flags", "data_flags", "device_flags", "dry_run")
+        ]
     )
     logging.use_absl_handler()
     logging.get_absl_handler().setFormatter(_Formatter())

@@ -1,0 +1,96 @@
+"""Features -> TFRecord files, one for each static length, so that what is short is not padded to what is long."""
+
+import os
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from training.records import Varints, serialize_int64
+
+# Features of a record by name: numbers [], or [..., n] for n tokens, none negative.
+Row = Mapping[str, np.ndarray]
+
+
+class LengthRecords(NamedTuple):
+    """Records by their static length; lengths without a record are absent.
+
+    Attributes:
+      files: length -> TFRecord file, ascending.
+      counts: length -> number of records.
+    """
+
+    files: dict[int, str]
+    counts: dict[int, int]
+
+
+def write_by_length(
+    output_dir: str, split: str, rows: Iterable[Row], lengths: Sequence[int]
+) -> LengthRecords:
+    """Writes each row, filled up with zeros, into the file of the least length that it fits in.
+
+    The files are `<split>.tf_record`, or `<split>.<length>.tf_record` where there are several lengths; they appear
+    when all are whole, and until then their names end in `.tmp`. How much is padding is in the log.
+
+    Args:
+      output_dir: folder, which exists.
+      split: what the names begin with.
+      rows: `input_mask` among their features, whose last axis has the length of the row.
+      lengths: ascending; no row is longer than the last.
+
+    Raises:
+      OSError: they cannot be written.
+    """
+    names = {
+        length: f"{split}.{length}.tf_record" if len(lengths) > 1 else f"{split}.tf_record"
+        for length in lengths
+    }
+    paths = {length: os.path.join(output_dir, name) for length, name in names.items()}
+    try:
+        counts, num_tokens = _write(rows, paths)
+        for length in counts:
+            tf.io.gfile.rename(f"{paths[length]}.tmp", paths[length], overwrite=True)
+    except tf.errors.OpError as error:
+        raise OSError(f"{output_dir}: the records cannot be written: {error.message}") from error
+    finally:
+        for path in filter(tf.io.gfile.exists, (f"{path}.tmp" for path in paths.values())):
+            tf.io.gfile.remove(path)
+    positions = sum(counts[length] * length for length in counts)
+    logging.info(
+        "%s: %d records, %.1f%% of their positions are padding",
+        split,
+        sum(counts.values()),
+        100 * (1 - num_tokens / positions),
+    )
+    found = [length for length in lengths if length in counts]
+    return LengthRecords({n: paths[n] for n in found}, {n: counts[n] for n in found})
+
+
+def _write(rows: Iterable[Row], paths: Mapping[int, str]) -> tuple[Counter, float]:
+    """Returns the number of records of each length, and of tokens in all; of several sequences in one their mean."""
+    lengths, varints = list(paths), Varints()
+    counts, writers, num_tokens = Counter(), {}, 0.0
+    with ExitStack() as stack:
+        for row in rows:
+            mask = row["input_mask"]
+            length = lengths[bisect_left(lengths, mask.shape[-1])]
+            if length not in writers:
+                writers[length] = stack.enter_context(tf.io.TFRecordWriter(f"{paths[length]}.tmp"))
+            writers[length].write(_serialized(row, length, varints))
+            counts[length] += 1
+            num_tokens += mask.sum() * mask.shape[-1] / mask.size
+    return counts, num_tokens
+
+
+def _serialized(row: Row, length: int, varints: Varints) -> bytes:
+    features = {}
+    for name, values in row.items():
+        if values.ndim:
+            values = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, length - values.shape[-1])])
+        features[name] = b"".join(map(varints.__getitem__, values.ravel().tolist()))
+    return serialize_int64(features)

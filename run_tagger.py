@@ -1,0 +1,288 @@
+r"""Fine-tunes BERT to tag words: named entities, parts of speech (Devlin et al. 2019, section 5.3).
+
+    python run_tagger.py --do_train=true --do_eval=true --do_predict=true --train_file=$NER_DIR/train.txt \
+      --dev_file=$NER_DIR/valid.txt --test_file=$NER_DIR/test.txt --vocab_file=$BERT_BASE_DIR/vocab.txt \
+      --do_lower_case=false --bert_config_file=$BERT_BASE_DIR/bert_config.json \
+      --init_checkpoint=$BERT_BASE_DIR/bert_model.ckpt --max_seq_length=128 --length_buckets=32,64 \
+      --learning_rate=5e-5 --num_train_epochs=3.0 --output_dir=/tmp/ner_output/
+"""
+
+from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from absl import flags, logging
+
+from finetuning.findings import TaggedSentence, compare_tags
+from finetuning.length_records import LengthRecords, write_by_length
+from finetuning.report import write_report
+from finetuning.tagging_features import Feature, encode_file, feature_rows, feature_spec
+from finetuning.tagging_files import TagFile, by_sentence, read_tag_file, with_tags
+from finetuning.tagging_metrics import entity_scores, tagging_results
+from finetuning.tagging_objective import OBJECTIVE, collect_words, tag_scores
+from finetuning.tagset import (
+    SCHEMES,
+    Tagset,
+    check_tags,
+    count_invalid,
+    tag_numbers,
+    tagset_of_run,
+    write_tagset,
+)
+from modeling.config import BertConfig
+from modeling.flops import tagger_flops
+from modeling.heads import BertTokenClassifier
+from tokenization.files import write_text
+from training import dry_run
+from training.batches import eval_batches
+from training.buckets import bucketed_train_batches
+from training.common_flags import (
+    define_epoch_flags,
+    define_training_flags,
+    loop_arguments,
+    optimizer_from_flags,
+    run_from_flags,
+    run_state_from_flags,
+    steps_from_epochs,
+    strategy_from_flags,
+)
+from training.data_flags import (
+    define_data_flags,
+    length_buckets,
+    read_tokenizer,
+    sequence_length,
+    wanted_files,
+)
+from training.loop import predict, train
+from training.preflight import MISSING, Preflight, call
+from training.progress import Progress
+from training.record_files import scan_files
+from training.results import write_eval_results
+from training.weights import check_same_start, load_weights
+from training.workers import wait_for_workers
+
+FLAGS = flags.FLAGS
+
+
+class Split(NamedTuple):
+    """A file and its windows."""
+
+    file: TagFile
+    features: list[Feature]
+
+
+def define_flags() -> None:
+    """Defines the flags of this script."""
+    define_training_flags(max_seq_length=128)
+    define_epoch_flags()
+    dry_run.define_dry_run_flags()
+    define_data_flags(
+        "a word a line with columns, or CoNLL-U if its name ends in .conllu",
+        "test_predictions with its ending: the file with the tags in one more column, in CoNLL-U in their column",
+        "Windows",
+    )
+    flags.DEFINE_integer(
+        "word_column", None, "Column of the words from 0 (default: 0, in CoNLL-U 1)."
+    )
+    flags.DEFINE_integer(
+        "tag_column", None, "Column of the tags from 0; -1 is the last (default: -1, in CoNLL-U 3)."
+    )
+    flags.DEFINE_enum(
+        "tag_scheme",
+        "auto",
+        ["auto", *SCHEMES],
+        "How tags mark entities; 'plain' if they do not; 'auto' finds it in train_file.",
+    )
+    flags.DEFINE_bool(
+        "document_context",
+        False,
+        "Windows go over the ends of sentences up to those of documents, which -DOCSTART- or # newdoc mark.",
+    )
+
+
+def read_inputs(config: BertConfig, check: Callable = call) -> tuple[dict[str, Split], Tagset]:
+    """Returns what is wanted of the files, and the tags, after all checks that need no model.
+
+    A `check` that collects errors goes on after them.
+    """
+    length = check(sequence_length, config)
+    check(length_buckets)
+    tokenizer = check(read_tokenizer, config)
+    paths = check(wanted_files)
+    if paths is MISSING:
+        return {}, MISSING
+    columns = (FLAGS.word_column, FLAGS.tag_column)
+    files = {
+        split: check(read_tag_file, path, *columns, split != "predict")
+        for split, path in paths.items()
+    }
+    scheme = None if FLAGS.tag_scheme == "auto" else FLAGS.tag_scheme
+    run = (FLAGS.output_dir, FLAGS.init_checkpoint)
+    tagset = check(tagset_of_run, files.get("train"), scheme, *run)
+    if "eval" in files:
+        check(check_tags, files["eval"], tagset)
+    how = (tokenizer, length, FLAGS.document_context)
+    splits = {split: Split(file, check(encode_file, file, *how)) for split, file in files.items()}
+    return splits, tagset
+
+
+def write_windows(output_dir: str, name: str, split: Split, tagset: Tagset) -> LengthRecords:
+    """Writes the records of a file."""
+    rows = feature_rows(split.features, tag_numbers(split.file, tagset))
+    return write_by_length(output_dir, name, rows, length_buckets())
+
+
+def tag_words(
+    records: LengthRecords, split: Split, tagset: Tagset, batch_size: int, model, strategy
+) -> tuple[list[list[str]], np.ndarray]:
+    """Returns the best tags of each sentence, and the loss of each word, float32 in nats."""
+    batches = (
+        batch
+        for length, path in records.files.items()
+        for batch in predict(
+            model,
+            tag_scores,
+            eval_batches(scan_files([path]), feature_spec(length), batch_size),
+            strategy,
+        )
+    )
+    numbers, losses = collect_words(batches, split.features)
+    tags = by_sentence(split.file, [tagset.tags[number] for number in numbers])
+    invalid = count_invalid(tags, tagset.scheme)
+    if invalid:
+        logging.info(
+            "%s: %d predicted tags cannot stand where they are in %s",
+            split.file.path,
+            invalid,
+            tagset.scheme,
+        )
+    return tags, losses
+
+
+def evaluate(output_dir: str, split: Split, tagset: Tagset, tags, losses, step: int) -> dict:
+    """Writes eval_results.txt and the report, and returns the results."""
+    sentences = split.file.sentences
+    gold = [sentence.tags for sentence in sentences]
+    known = tag_numbers(split.file, tagset) >= 0
+    results = tagging_results(gold, tags, losses[known], tagset.scheme)
+    write_eval_results(output_dir, results, step)
+    compared = [
+        TaggedSentence(f"line {sentence.lines[0] + 1}", sentence.words, sentence.tags, predicted)
+        for sentence, predicted in zip(sentences, tags, strict=True)
+    ]
+    scores = None if tagset.scheme == "plain" else entity_scores(gold, tags, tagset.scheme)
+    findings = compare_tags(compared, scores)
+    write_report(output_dir, "tagging", results, step, findings, run_from_flags())
+    return results
+
+
+def write_predictions(output_dir: str, file: TagFile, tags: list[list[str]]) -> None:
+    """Writes the file with these tags."""
+    path = os.path.join(output_dir, f"test_predictions{os.path.splitext(file.path)[1]}")
+    write_text(path, with_tags(file, tags))
+    logging.info("***** %s is tagged, in %s *****", file.path, path)
+
+
+def rehearse() -> None:
+    """Makes all checks, and says what the run will take."""
+    check = Preflight()
+    strategy = dry_run.checked_strategy(check, "eval_batch_size", "predict_batch_size")
+    config = check(BertConfig.from_json_file, FLAGS.bert_config_file)
+    splits, tagset = read_inputs(config, check)
+    num_tags = check(lambda tagset: len(tagset.tags), tagset)
+    model = dry_run.checked_model(
+        check, strategy, BertTokenClassifier, config, num_tags, FLAGS.rematerialize
+    )
+    trainings = []
+    if "train" in splits:
+        count, length = check(len, splits["train"].features), FLAGS.max_seq_length
+        flops = check(tagger_flops, config, length, num_tags)
+        steps = check(steps_from_epochs, count)
+        logits = check(lambda num_tags: length * num_tags, num_tags)
+        trainings = [check(dry_run.training_from_flags, length, count, logits, flops, steps)]
+    dry_run.finish(check, config, model, strategy, trainings)
+
+
+def train_on(records, num_train_steps, model, optimizer, strategy, state, step) -> int:
+    """Trains from `step` on with the records, and returns the number of updates made."""
+    num_tags = model.classifier.output_bias.shape[0]
+    batches = bucketed_train_batches(
+        records.files,
+        records.counts,
+        feature_spec,
+        FLAGS.train_batch_size,
+        FLAGS.seed,
+        num_train_steps,
+        step,
+    )
+    progress = Progress(
+        state.own_dir,
+        num_train_steps,
+        FLAGS.train_batch_size,
+        lambda length: tagger_flops(model.bert.config, length, num_tags).training(),
+    )
+    return train(
+        model,
+        OBJECTIVE,
+        optimizer,
+        strategy,
+        batches,
+        state,
+        progress,
+        num_train_steps=num_train_steps,
+        **loop_arguments(),
+    )
+
+
+def run_once(
+    config: BertConfig, splits: dict[str, Split], tagset: Tagset, strategy
+) -> dict[str, float]:
+    """Trains, evaluates and tags as the flags ask, and returns the results: the evaluation's, and the step."""
+    num_windows = len(splits["train"].features) if FLAGS.do_train else 0
+    num_train_steps, num_warmup_steps = steps_from_epochs(num_windows)
+    state = run_state_from_flags(strategy)
+    with strategy.scope():
+        model = BertTokenClassifier(config, len(tagset.tags), FLAGS.rematerialize)
+        optimizer = optimizer_from_flags(model, num_train_steps, num_warmup_steps)
+    step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
+    check_same_start(strategy, model, step)
+    tf.io.gfile.makedirs(state.own_dir)
+    results = {}
+
+    if FLAGS.do_train:
+        state.claim()
+        write_tagset(state.own_dir, tagset)
+        records = write_windows(state.own_dir, "train", splits["train"], tagset)
+        step = train_on(records, num_train_steps, model, optimizer, strategy, state, step)
+    if FLAGS.do_eval:
+        split = splits["eval"]
+        records = write_windows(state.own_dir, "eval", split, tagset)
+        found = tag_words(records, split, tagset, FLAGS.eval_batch_size, model, strategy)
+        results = evaluate(state.own_dir, split, tagset, *found, step)
+    if FLAGS.do_predict:
+        split = splits["predict"]
+        records = write_windows(state.own_dir, "predict", split, tagset)
+        tags, _ = tag_words(records, split, tagset, FLAGS.predict_batch_size, model, strategy)
+        write_predictions(state.own_dir, split.file, tags)
+    return results | {"global_step": step}
+
+
+def main() -> None:
+    """Checks, then does what the flags ask."""
+    if FLAGS.dry_run:
+        return rehearse()
+    strategy = strategy_from_flags("eval_batch_size", "predict_batch_size")
+    config = BertConfig.from_json_file(FLAGS.bert_config_file)
+    splits, tagset = read_inputs(config)
+    run_once(config, splits, tagset, strategy)
+    wait_for_workers(strategy)
+
+
+if __name__ == "__main__":
+    define_flags()
+    flags.mark_flags_as_required(["vocab_file", "bert_config_file", "output_dir"])
+    app.run(main)
