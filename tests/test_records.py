@@ -5,9 +5,11 @@ import tensorflow as tf
 
 from pretraining.original_instances import Instance
 from pretraining.records import (
+    asks_next_sentence,
     check_first_records,
     feature_spec,
     record_writer,
+    schema_of,
     to_example,
 )
 from training.batches import parse_records
@@ -144,6 +146,10 @@ def changed(change):
             changed(lambda f: f["masked_lm_positions"].int64_list.value.__setitem__(0, 7)),
             "hold 7 in 'masked_lm_positions'",
         ),
+        (
+            changed(lambda f: f["next_sentence_labels"].int64_list.value.__setitem__(0, 2)),
+            "hold 2 in 'next_sentence_labels', outside -1 to 1",
+        ),
     ],
 )
 def test_records_of_another_kind_are_explained(tmp_path, content, message):
@@ -172,3 +178,50 @@ def test_the_flag_to_change_is_the_one_of_the_phase(tmp_path):
     files = scan_files(write(tmp_path / "file"))
     with pytest.raises(ValueError, match="--phase2_max_seq_length=11"):
         check_first_records(files, feature_spec(11, 3), 10, flag_prefix="phase2_")
+
+
+def record_of(masked=True, labels=(1,), num_slots=0):
+    """Returns a record with masks or without, with room for several sequences or not."""
+    starts = [0, *[7] * (num_slots - 1)]
+    values = EXPECTED | {"next_sentence_labels": labels, "sequence_starts": starts}
+    example = tf.train.Example()
+    for name, schema in feature_spec(7, 3, masked, num_slots).items():
+        feature = example.features.feature[name]
+        numbers = feature.float_list if schema.dtype == tf.float32 else feature.int64_list
+        numbers.value.extend(values[name])
+    return example.SerializeToString()
+
+
+LAYOUTS = [(True, (1,), 0), (False, (0,), 0), (True, (1, -1), 2), (False, (0, -1), 2)]
+
+
+@pytest.mark.parametrize("masked, labels, num_slots", LAYOUTS)
+def test_the_first_record_tells_the_schema(tmp_path, masked, labels, num_slots):
+    files = scan_files(write_raw(tmp_path / "file", record_of(masked, labels, num_slots)))
+    spec = schema_of(files, 7, 3)
+    assert spec == feature_spec(7, 3, masked, num_slots)
+    check_first_records(files, spec, 10)
+
+
+def test_records_without_masks_hold_no_predictions():
+    spec = feature_spec(7, 3, masked=False)
+    assert {*spec} == {"input_ids", "input_mask", "segment_ids", "next_sentence_labels"}
+
+
+def test_the_first_record_tells_whether_next_sentences_are_asked_for(tmp_path):
+    labels = {"first": (0,), "second": (-1,), "packed": (-1, 1), "without": (-1, -1)}
+    asked = {}
+    for name, values in labels.items():
+        content = record_of(labels=values, num_slots=len(values) if len(values) > 1 else 0)
+        asked[name] = asks_next_sentence(scan_files(write_raw(tmp_path / name, content)))
+    assert asked == {"first": True, "second": False, "packed": True, "without": False}
+
+
+@pytest.mark.parametrize("odd", [(False, (1,), 0), (True, (1, -1), 2)])
+@pytest.mark.parametrize("odd_comes_first", [False, True])
+def test_records_of_two_kinds_are_not_mixed(tmp_path, odd, odd_comes_first):
+    good, bad = write(tmp_path / "good"), write_raw(tmp_path / "odd", record_of(*odd))
+    files = scan_files(bad + good if odd_comes_first else good + bad)
+    feature = "masked_lm_ids" if odd[2] == 0 else "sequence_starts"
+    with pytest.raises(ValueError, match=f"differ from the first.*only one kind has {feature}"):
+        check_first_records(files, schema_of(files, 7, 3), 10)
