@@ -1,27 +1,40 @@
-r"""Fine-tunes BERT for classification of sentences and sentence pairs (Devlin et al. 2019, section 4.1).
+r"""Fine-tunes BERT for tasks of sentences and sentence pairs (Devlin et al. 2019, section 4.1): GLUE, XNLI, your own.
 
     python run_classifier.py --task_name=MRPC --do_train=true --do_eval=true --data_dir=$GLUE_DIR/MRPC \
       --vocab_file=$BERT_BASE_DIR/vocab.txt --bert_config_file=$BERT_BASE_DIR/bert_config.json \
       --init_checkpoint=$BERT_BASE_DIR/bert_model.ckpt --max_seq_length=128 --train_batch_size=32 \
       --learning_rate=2e-5 --num_train_epochs=3.0 --output_dir=/tmp/mrpc_output/
+
+The same with files of your own, see finetuning/custom_data.py, in place of --task_name=MRPC and --data_dir:
+
+      --task_name=custom --train_file=train.csv --dev_file=dev.csv --text_columns=review --label_column=stars
 """
 
 from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import tensorflow as tf
 from absl import flags, logging
 
+from finetuning.custom_data import Columns, label_rows, read_rows
 from finetuning.features import encode_examples, feature_spec, write_records
-from finetuning.objective import OBJECTIVE, evaluation_metrics, example_scores
-from finetuning.tasks import Example, Task, find_task, read_examples
+from finetuning.label_map import custom_task, label_weights, write_label_map
+from finetuning.objective import (
+    classifier_objective,
+    evaluation_metrics,
+    example_scores,
+    original_metrics,
+    real_examples,
+)
+from finetuning.predictions import write_full_predictions, write_submission, write_test_results
+from finetuning.task_files import read_examples
+from finetuning.tasks import KINDS, TASKS, XNLI_LANGUAGES, Example, Task, find_task
 from modeling.config import BertConfig
 from modeling.flops import classifier_flops
 from modeling.heads import BertClassifier
 from tokenization import FullTokenizer, validate_case_matches_checkpoint
-from tokenization.files import write_text
 from training import dry_run
 from training.batches import eval_batches, train_batches
 from training.common_flags import (
@@ -52,7 +65,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "data_dir", None, "Directory with the task's files (train.tsv, dev.tsv, ...)."
     )
-    flags.DEFINE_string("task_name", None, "Name of the task: cola, mnli, mrpc or xnli.")
+    flags.DEFINE_string("task_name", None, f"Name of the task: {', '.join(TASKS)} or custom.")
     flags.DEFINE_string("vocab_file", None, "Vocabulary of the model (vocab.txt).")
     flags.DEFINE_bool("do_lower_case", True, "Lower-case the text; false for cased models.")
     flags.DEFINE_alias("do_lower", "do_lower_case")
@@ -60,33 +73,125 @@ def define_flags() -> None:
     flags.DEFINE_bool("do_predict", False, "Predict the test set; writes test_results.tsv.")
     flags.DEFINE_integer("eval_batch_size", 8, "Examples in a batch of evaluation.", 1)
     flags.DEFINE_integer("predict_batch_size", 8, "Examples in a batch of prediction.", 1)
+    flags.DEFINE_enum(
+        "predict_format",
+        "original",
+        ["original", "full"],
+        "full: test_predictions.csv too, with id, text, label and probabilities.",
+    )
+    flags.DEFINE_string(
+        "class_weights",
+        None,
+        "Weights of the labels in training: 'balanced', or numbers in the order of the labels.",
+    )
+    flags.DEFINE_enum(
+        "xnli_language",
+        "zh",
+        XNLI_LANGUAGES,
+        "Language of XNLI's files. The training set is translated into it; for zero-shot transfer, train with en, "
+        "then evaluate with others.",
+    )
+    define_custom_flags()
 
 
-def read_inputs(
-    config: BertConfig, task: Task, check: Callable = call
-) -> tuple[dict[str, list[Example]], FullTokenizer]:
-    """Returns the examples of the wanted splits and the tokenizer, after all checks that need no model.
+def define_custom_flags() -> None:
+    """Defines the flags of --task_name=custom."""
+    for split, purpose in {"train": "train on", "dev": "evaluate on", "test": "predict"}.items():
+        flags.DEFINE_string(
+            f"{split}_file", None, f"custom: the TSV, CSV or JSONL file to {purpose}."
+        )
+    flags.DEFINE_list(
+        "text_columns", ["text"], "custom: names of the columns with one or two texts."
+    )
+    flags.DEFINE_string("label_column", "label", "custom: name of the column with the label.")
+    flags.DEFINE_string("id_column", None, "custom: name of a column that tells examples apart.")
+    flags.DEFINE_enum(
+        "label_kind",
+        KINDS[0],
+        KINDS,
+        "custom: a single label an example, any number of them (multi), or a number (regression).",
+    )
+    flags.DEFINE_string("label_separator", ",", "custom: what stands between several labels.")
+    flags.DEFINE_list(
+        "labels", [], "custom: the labels in the order of their ids (default: those of train_file)."
+    )
 
-    A `check` that collects errors goes on after them.
-    """
+
+CUSTOM_FLAGS = (
+    *("train_file", "dev_file", "test_file", "text_columns", "label_column", "id_column"),
+    *("label_kind", "label_separator", "labels"),
+)
+
+
+def check_flags(config: BertConfig, check: Callable = call) -> None:
+    """Checks what can be checked without reading data; a `check` that collects errors goes on after them."""
     check(validate_case_matches_checkpoint, FLAGS.do_lower_case, FLAGS.init_checkpoint)
     check(BertConfig.check_seq_length, config, FLAGS.max_seq_length)
+    check(check_something_to_do)
+    check(check_task_flags)
+
+
+def check_something_to_do() -> None:
+    """Raises ValueError unless there is."""
+    if not (FLAGS.do_train or FLAGS.do_eval or FLAGS.do_predict):
+        raise ValueError("nothing to do: give --do_train, --do_eval, --do_predict or several")
+
+
+def check_task_flags() -> None:
+    """Raises ValueError unless the flags with the data are those of the task."""
+    task = FLAGS.task_name.lower()
+    wrong = [] if task == "custom" else [*CUSTOM_FLAGS]
+    wrong += [] if task == "xnli" else ["xnli_language"]
+    given = [name for name in wrong if not FLAGS[name].using_default_value]
+    if given:
+        raise ValueError(f"--task_name={FLAGS.task_name} has no use for --{given[0]}")
+    if task != "custom":
+        if FLAGS.data_dir is None:
+            raise ValueError(f"--task_name={FLAGS.task_name} needs --data_dir")
+        return
+    if FLAGS.data_dir is not None:
+        raise ValueError(
+            "--task_name=custom has no use for --data_dir: give --train_file and so on"
+        )
+    if not 1 <= len(FLAGS.text_columns) <= 2 or not FLAGS.label_separator:
+        raise ValueError("--text_columns names one or two columns; --label_separator is not empty")
+    for split, reason in {"train": "do_train", "dev": "do_eval", "test": "do_predict"}.items():
+        if FLAGS[reason].value and not FLAGS[f"{split}_file"].value:
+            raise ValueError(f"--{reason} needs --{split}_file")
+
+
+def read_inputs(config: BertConfig, check: Callable = call):
+    """Returns the task, the examples of the wanted splits and the tokenizer, after all checks that need no model."""
+    check_flags(config, check)
     wanted = {"train": FLAGS.do_train, "dev": FLAGS.do_eval, "test": FLAGS.do_predict}
-    check(check_something_to_do, wanted.values())
-    examples = {
-        split: check(read_examples, task, FLAGS.data_dir, split)
-        for split in wanted
-        if wanted[split]
-    }
+    splits = [split for split in wanted if wanted[split]]
+    if FLAGS.task_name.lower() == "custom":
+        task, examples = read_custom(splits, check)
+    else:
+        task = check(find_task, FLAGS.task_name, FLAGS.xnli_language)
+        examples = {split: check(read_examples, task, FLAGS.data_dir, split) for split in splits}
+    if FLAGS.do_train:
+        check(label_weights, FLAGS.class_weights, task, examples["train"])
     tokenizer = check(FullTokenizer, FLAGS.vocab_file, FLAGS.do_lower_case)
     check(check_vocabulary, config, tokenizer)
-    return examples, tokenizer
+    return task, examples, tokenizer
 
 
-def check_something_to_do(wanted: Iterable[bool]) -> None:
-    """Raises ValueError unless there is."""
-    if not any(wanted):
-        raise ValueError("nothing to do: give --do_train, --do_eval, --do_predict or several")
+def read_custom(splits: list[str], check: Callable) -> tuple[Task, dict[str, list[Example]]]:
+    """Returns the task that the flags describe, and the examples of the splits."""
+    kind, start = FLAGS.label_kind, FLAGS.init_checkpoint
+    columns = Columns(
+        FLAGS.text_columns, FLAGS.label_column, FLAGS.id_column, FLAGS.label_separator
+    )
+    rows = {
+        split: check(read_rows, FLAGS[f"{split}_file"].value, columns, kind, split)
+        for split in splits
+    }
+    folders = [FLAGS.output_dir]
+    if start and not FLAGS.do_train:
+        folders.append(start if tf.io.gfile.isdir(start) else os.path.dirname(start))
+    task = check(custom_task, kind, FLAGS.labels, rows.get("train"), folders)
+    return task, {split: check(label_rows, rows[split], task) for split in splits}
 
 
 def check_vocabulary(config: BertConfig, tokenizer: FullTokenizer) -> None:
@@ -94,24 +199,12 @@ def check_vocabulary(config: BertConfig, tokenizer: FullTokenizer) -> None:
     config.check_vocab_size(len(tokenizer.vocab), FLAGS.vocab_file)
 
 
-def write_features(output_dir: str, split: str, examples, task, tokenizer) -> str:
+def write_features(output_dir: str, split: str, examples, task: Task, tokenizer) -> str:
     """Writes `<split>.tf_record` and returns its path."""
-    features = encode_examples(examples, task.labels, FLAGS.max_seq_length, tokenizer)
+    features = encode_examples(examples, task.labels, FLAGS.max_seq_length, tokenizer, task.kind)
     path = os.path.join(output_dir, f"{split}.tf_record")
     write_records(path, features)
     return path
-
-
-def write_test_results(output_dir: str, batches) -> None:
-    """Writes test_results.tsv: the probabilities of the classes, a line for each example in file order."""
-    lines = [
-        "\t".join(str(probability) for probability in row) + "\n"
-        for batch in batches
-        for row in batch["probabilities"][batch["is_real_example"] > 0]
-    ]
-    path = os.path.join(output_dir, "test_results.tsv")
-    write_text(path, "".join(lines))
-    logging.info("***** %d predictions, in %s *****", len(lines), path)
 
 
 def rehearse() -> None:
@@ -119,8 +212,7 @@ def rehearse() -> None:
     check = Preflight()
     strategy = dry_run.checked_strategy(check, "eval_batch_size", "predict_batch_size")
     config = check(BertConfig.from_json_file, FLAGS.bert_config_file)
-    task = check(find_task, FLAGS.task_name)
-    examples, _ = read_inputs(config, task, check)
+    task, examples, _ = read_inputs(config, check)
     labels = check(lambda task: len(task.labels), task)
     model = dry_run.checked_model(
         check, strategy, BertClassifier, config, labels, FLAGS.rematerialize
@@ -134,23 +226,22 @@ def rehearse() -> None:
     dry_run.finish(check, config, model, strategy, trainings)
 
 
-def train_on(path, num_examples, num_train_steps, model, optimizer, strategy, state, step) -> int:
+def train_on(path, examples, task, num_train_steps, model, optimizer, strategy, state, step) -> int:
     """Trains from `step` on with the records of a file, and returns the number of updates made."""
-    spec = feature_spec(FLAGS.max_seq_length)
-    num_labels = model.classifier.output_bias.shape[0]
+    spec = feature_spec(FLAGS.max_seq_length, task.kind, len(task.labels))
     progress = Progress(
         state.own_dir,
         num_train_steps,
         FLAGS.train_batch_size,
-        lambda length: classifier_flops(model.bert.config, length, num_labels).training(),
+        lambda length: classifier_flops(model.bert.config, length, len(task.labels)).training(),
     )
     return train(
         model,
-        OBJECTIVE,
+        classifier_objective(task.kind, label_weights(FLAGS.class_weights, task, examples)),
         optimizer,
         strategy,
         train_batches(
-            scan_files([path]), spec, FLAGS.train_batch_size, FLAGS.seed, step, num_examples
+            scan_files([path]), spec, FLAGS.train_batch_size, FLAGS.seed, step, len(examples)
         ),
         state,
         progress,
@@ -159,45 +250,67 @@ def train_on(path, num_examples, num_train_steps, model, optimizer, strategy, st
     )
 
 
-def main() -> None:
-    """Checks, then trains, evaluates and predicts as the flags ask."""
-    if FLAGS.dry_run:
-        return rehearse()
-    strategy = strategy_from_flags("eval_batch_size", "predict_batch_size")
-    config = BertConfig.from_json_file(FLAGS.bert_config_file)
-    task = find_task(FLAGS.task_name)
-    examples, tokenizer = read_inputs(config, task)
-    num_train_steps, num_warmup_steps = steps_from_epochs(len(examples.get("train", [])))
+def score_examples(path: str, task: Task, batch_size: int, model, strategy) -> list[dict]:
+    """Returns the scores of the batches of a file of records."""
+    spec = feature_spec(FLAGS.max_seq_length, task.kind, len(task.labels))
+    batches = eval_batches(scan_files([path]), spec, batch_size)
+    return list(predict(model, example_scores(task.kind), batches, strategy))
 
+
+def write_predictions(output_dir: str, task: Task, examples: list[Example], scores) -> None:
+    """Writes the files with what the test set was predicted to be."""
+    write_test_results(output_dir, scores["outputs"])
+    if task.submission:
+        write_submission(output_dir, task, scores["predictions"])
+    if FLAGS.predict_format == "full":
+        write_full_predictions(output_dir, task, examples, scores)
+
+
+def run_once(config: BertConfig, task: Task, examples, tokenizer, strategy) -> dict[str, float]:
+    """Trains, evaluates and predicts as the flags ask, and returns the results: the evaluation's, and the step."""
+    num_train_steps, num_warmup_steps = steps_from_epochs(len(examples.get("train", [])))
     state = run_state_from_flags(strategy)
     with strategy.scope():
         model = BertClassifier(config, len(task.labels), FLAGS.rematerialize)
         optimizer = optimizer_from_flags(model, num_train_steps, num_warmup_steps)
     step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
     check_same_start(strategy, model, step)
-    spec = feature_spec(FLAGS.max_seq_length)
     tf.io.gfile.makedirs(state.own_dir)
+    results = {}
 
     if FLAGS.do_train:
         state.claim()
+        if task.name == "custom":
+            write_label_map(state.own_dir, task)
         path = write_features(state.own_dir, "train", examples["train"], task, tokenizer)
-        arguments = (model, optimizer, strategy, state, step)
-        step = train_on(path, len(examples["train"]), num_train_steps, *arguments)
+        arguments = (num_train_steps, model, optimizer, strategy, state, step)
+        step = train_on(path, examples["train"], task, *arguments)
     if FLAGS.do_eval:
         path = write_features(state.own_dir, "eval", examples["dev"], task, tokenizer)
-        batches = eval_batches(scan_files([path]), spec, FLAGS.eval_batch_size)
-        scores = list(predict(model, example_scores, batches, strategy))
-        write_eval_results(state.own_dir, evaluation_metrics(scores), step)
+        scores = score_examples(path, task, FLAGS.eval_batch_size, model, strategy)
+        results = evaluation_metrics(scores, task)
+        shown = original_metrics(results) if task.is_of_original else results
+        write_eval_results(state.own_dir, shown, step)
+        logging.info("%s", "  ".join(f"{name} {results[name]:.5f}" for name in sorted(results)))
     if FLAGS.do_predict:
         path = write_features(state.own_dir, "predict", examples["test"], task, tokenizer)
-        batches = eval_batches(scan_files([path]), spec, FLAGS.predict_batch_size)
-        write_test_results(state.own_dir, predict(model, example_scores, batches, strategy))
+        scores = score_examples(path, task, FLAGS.predict_batch_size, model, strategy)
+        write_predictions(state.own_dir, task, examples["test"], real_examples(scores))
+    return {name: float(value) for name, value in results.items()} | {"global_step": step}
+
+
+def main() -> None:
+    """Checks, then does what the flags ask."""
+    if FLAGS.dry_run:
+        return rehearse()
+    strategy = strategy_from_flags("eval_batch_size", "predict_batch_size")
+    config = BertConfig.from_json_file(FLAGS.bert_config_file)
+    task, examples, tokenizer = read_inputs(config)
+    run_once(config, task, examples, tokenizer, strategy)
     wait_for_workers(strategy)
 
 
 if __name__ == "__main__":
     define_flags()
-    flags.mark_flags_as_required(
-        ["data_dir", "task_name", "vocab_file", "bert_config_file", "output_dir"]
-    )
+    flags.mark_flags_as_required(["task_name", "vocab_file", "bert_config_file", "output_dir"])
     app.run(main)

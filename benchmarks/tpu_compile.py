@@ -41,7 +41,7 @@ from jaxlib.mlir import ir
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
 from finetuning import features, squad_records
-from finetuning.objective import OBJECTIVE as CLASSIFIER_OBJECTIVE
+from finetuning.objective import classifier_objective
 from finetuning.squad_objective import span_objective
 from modeling.config import BertConfig
 from modeling.heads import BertClassifier, BertPretrainer, BertSpanPredictor
@@ -87,7 +87,7 @@ STEPS = {
     ),
     "classifier": Step(
         functools.partial(BertClassifier, num_labels=3),
-        CLASSIFIER_OBJECTIVE,
+        classifier_objective(),
         features.feature_spec,
     ),
     "squad": Step(

@@ -1,6 +1,6 @@
 """Examples -> features: `[CLS] A [SEP] B [SEP]`, padded (Devlin et al. 2019, figure 2; `run_classifier.py` of old).
 
-Shapes: N examples, S sequence.
+Shapes: N examples, S sequence, C labels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,26 +9,41 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from finetuning.tasks import Example
+from finetuning.tasks import MULTI, REGRESSION, SINGLE, Example
 from tokenization import FullTokenizer
 
+_COLUMN_TYPES = {tf.int64: np.int32, tf.float32: np.float32}
 
-def feature_spec(max_seq_length: int) -> dict[str, tf.io.FixedLenFeature]:
+
+def feature_spec(
+    max_seq_length: int, kind: str = SINGLE, num_labels: int = 0
+) -> dict[str, tf.io.FixedLenFeature]:
     """Returns the schema of a record of S tokens, padded with zeros.
+
+    Args:
+      max_seq_length: S.
+      kind: of the task, one of `tasks.KINDS`.
+      num_labels: C, which only a task with any number of labels needs.
 
     input_ids: int64 [S]. `[CLS] A [SEP]`, and `B [SEP]` for a pair.
     input_mask: int64 [S]. 1 for tokens, 0 for padding.
     segment_ids: int64 [S]. 0 for `[CLS] A [SEP]`, 1 for `B [SEP]`.
-    label_ids: int64 []. The place of the label in the task's list.
+    label_ids: int64 []. The place of the label in the task's list; with any number of labels int64 [C], 1 for those
+      that apply; for a regression float32 [], the number.
     is_real_example: int64 []. 0 for what only fills up a batch, and weighs nothing.
     """
     tokens = tf.io.FixedLenFeature([max_seq_length], tf.int64)
     scalar = tf.io.FixedLenFeature([], tf.int64)
+    labels = {
+        SINGLE: scalar,
+        MULTI: tf.io.FixedLenFeature([num_labels], tf.int64),
+        REGRESSION: tf.io.FixedLenFeature([], tf.float32),
+    }
     return {
         "input_ids": tokens,
         "input_mask": tokens,
         "segment_ids": tokens,
-        "label_ids": scalar,
+        "label_ids": labels[kind],
         "is_real_example": scalar,
     }
 
@@ -38,6 +53,7 @@ def encode_examples(
     labels: Sequence[str],
     max_seq_length: int,
     tokenizer: FullTokenizer,
+    kind: str = SINGLE,
 ) -> dict[str, np.ndarray]:
     """Tokenizes, truncates and pads; says in the log how many examples were truncated or hold no token.
 
@@ -46,16 +62,21 @@ def encode_examples(
       labels: of the task, in the order of their ids.
       max_seq_length: S, at least 3.
       tokenizer: of the model's vocabulary.
+      kind: of the task, one of `tasks.KINDS`.
 
     Returns:
-      The features of `feature_spec` as columns: int32 [N, S], and int32 [N] for the scalars.
+      The features of `feature_spec` as columns: int32 [N, S], and [N] for the scalars, int32 or float32.
 
     Raises:
       ValueError: the vocabulary lacks a token that every input needs.
     """
-    features = _zeros(len(examples), max_seq_length)
+    spec = feature_spec(max_seq_length, kind, len(labels))
+    features = {
+        name: np.zeros([len(examples), *schema.shape], _COLUMN_TYPES[schema.dtype])
+        for name, schema in spec.items()
+    }
     features["is_real_example"][:] = 1
-    features["label_ids"][:] = [labels.index(example.label) for example in examples]
+    features["label_ids"][:] = [_label_ids(example.label, labels, kind) for example in examples]
     truncated = empty = 0
     for row, (ids_a, ids_b) in enumerate(_token_ids(examples, tokenizer)):
         a, b = truncated_lengths(len(ids_a), len(ids_b), max_seq_length)
@@ -72,11 +93,10 @@ def encode_examples(
     return features
 
 
-def _zeros(num_examples: int, max_seq_length: int) -> dict[str, np.ndarray]:
-    return {
-        name: np.zeros([num_examples, *schema.shape], np.int32)
-        for name, schema in feature_spec(max_seq_length).items()
-    }
+def _label_ids(label, labels: Sequence[str], kind: str) -> int | float | list[bool]:
+    if kind == MULTI:
+        return [name in label for name in labels]
+    return label if kind == REGRESSION else labels.index(label)
 
 
 def _token_ids(
@@ -140,5 +160,7 @@ def write_records(path: str, features: dict[str, np.ndarray]) -> None:
 def _serialized(values: dict[str, np.ndarray]) -> bytes:
     example = tf.train.Example()
     for name, value in values.items():
-        example.features.feature[name].int64_list.value.extend(value.ravel().tolist())
+        feature = example.features.feature[name]
+        kept = feature.float_list if value.dtype == np.float32 else feature.int64_list
+        kept.value.extend(value.ravel().tolist())
     return example.SerializeToString()

@@ -1,25 +1,23 @@
-"""The classification tasks as rows of a table, and the one reader of their files (`run_classifier.py` of the original).
+"""The tasks as rows of a table: those of the original, the rest of GLUE, XNLI in its languages.
 
-Files are tab-separated values without quoting: a quotation mark is a character like any other.
+GLUE: Wang et al. 2019, section 4.1 of Devlin et al. 2019. XNLI: Conneau et al. 2018.
 """
 
-import os
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import tensorflow as tf
-from absl import logging
-
-from tokenization.files import read_lines
+# What is asked for: one of the labels, any number of them, or a number.
+KINDS = SINGLE, MULTI, REGRESSION = "single", "multi", "regression"
 
 
 class Example(NamedTuple):
-    """A sentence or a pair of sentences, and its class."""
+    """A sentence or a pair of sentences, and what is to be predicted."""
 
     guid: str
     text_a: str
     text_b: str | None
-    label: str
+    label: str | tuple[str, ...] | float  # by the kind of the task
 
 
 class Table(NamedTuple):
@@ -34,6 +32,7 @@ class Table(NamedTuple):
     guid_column: int | None = None  # None: they end in the number of the row, counted from 0
     language: str | None = None  # only rows that hold this in column 0 are examples
     synonyms: Mapping[str, str] = {}  # labels that stand for another
+    skips_short_rows: bool = False  # rows that lack columns are left out, and counted
 
     @property
     def num_columns(self) -> int:
@@ -46,162 +45,174 @@ class Task(NamedTuple):
     """What is asked of a sentence or a pair of sentences."""
 
     name: str
-    labels: tuple[str, ...]  # the id of a label is its place
+    labels: tuple[str, ...]  # the id of a label is its place; of a regression the name of the value
     tables: Mapping[str, Table]  # of "train", "dev" and "test"
+    kind: str = SINGLE
+    metrics: tuple[str, ...] = (
+        "accuracy",
+    )  # names in `metrics.METRICS`, the one that counts first
+    value_range: tuple[float, float] = (float("-inf"), float("inf"))  # of a regression
+    submission: str | None = None  # name of the file that the benchmark's server takes
+    is_of_original: bool = False  # its eval_results.txt has the keys that the original wrote
+
+    @property
+    def no_label(self) -> str | tuple[str, ...] | float:
+        """What stands in the place of a label where there is none."""
+        return {SINGLE: self.labels[0], MULTI: (), REGRESSION: 0.0}[self.kind]
+
+    def parse_label(self, text: str) -> str | float:
+        """Returns one label, or the number, that a text stands for; raises ValueError if there is none."""
+        if self.kind != REGRESSION:
+            if text not in self.labels:
+                raise ValueError(f"label {text[:40]!r} is none of {', '.join(self.labels)}")
+            return text
+        least, most = self.value_range
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and least <= value <= most):
+            rule = f" from {least:g} to {most:g}" if math.isfinite(most) else ""
+            raise ValueError(f"{text[:40]!r} is no number{rule}")
+        return value
+
+
+def _splits(labelled: Table, test: Table | None = None) -> dict[str, Table]:
+    """Returns the tables of files with GLUE's usual names; the test set is laid out like the others if not given."""
+    test = test or labelled._replace(label=None, skips_short_rows=False)
+    return {
+        "train": labelled._replace(file="train.tsv", guid="train"),
+        "dev": labelled._replace(file="dev.tsv", guid="dev"),
+        "test": test._replace(file="test.tsv", guid="test"),
+    }
+
+
+def _mnli(condition: str) -> dict[str, Table]:
+    """Returns the tables of MultiNLI; its development and test sets are of the genres of training, or of others."""
+    table = Table("", text_a=8, text_b=9, label=-1, guid_column=0)
+    test = "test" if condition == "matched" else f"test_{condition}"
+    return {
+        "train": table._replace(file="train.tsv", guid="train"),
+        "dev": table._replace(file=f"dev_{condition}.tsv", guid=f"dev_{condition}"),
+        "test": table._replace(file=f"test_{condition}.tsv", guid=test, label=None),
+    }
 
 
 ENTAILMENT = ("contradiction", "entailment", "neutral")
+TWO_WAY_ENTAILMENT = ("entailment", "not_entailment")
+XNLI_LANGUAGES = tuple("ar bg de el en es fr hi ru sw th tr ur vi zh".split())
 
-COLA = Table("", text_a=3, label=1, has_header=False)
-MNLI = Table("", text_a=8, text_b=9, label=-1, guid_column=0)
-MRPC = Table("", text_a=3, text_b=4, label=0)
 
+def xnli(language: str) -> Task:
+    """Returns XNLI in a language: a machine-translated training set, human-translated development and test sets.
+
+    As in the original, whose language was zh. That a model is trained on one language does not keep it from being
+    evaluated on another.
+    """
+    translated = Table("xnli.dev.tsv", text_a=6, text_b=7, label=1, guid="dev", language=language)
+    tables = {
+        "train": Table(
+            f"multinli/multinli.train.{language}.tsv",
+            text_a=0,
+            text_b=1,
+            label=2,
+            guid="train",
+            synonyms={"contradictory": "contradiction"},
+        ),
+        "dev": translated,
+        "test": translated._replace(file="xnli.test.tsv", guid="test", label=None),
+    }
+    return Task("xnli", ENTAILMENT, tables, is_of_original=True)
+
+
+# The labels of the first rows are in the order of the original, which the outputs of its models have.
 TASKS = {
     task.name: task
     for task in (
         Task(
             "cola",
             ("0", "1"),
-            {
-                "train": COLA._replace(file="train.tsv", guid="train"),
-                "dev": COLA._replace(file="dev.tsv", guid="dev"),
-                "test": Table("test.tsv", text_a=1, guid="test"),
-            },
+            _splits(Table("", text_a=3, label=1, has_header=False), Table("", text_a=1)),
+            metrics=("matthews",),
+            submission="CoLA.tsv",
+            is_of_original=True,
         ),
-        Task(
-            "mnli",
-            ENTAILMENT,
-            {
-                "train": MNLI._replace(file="train.tsv", guid="train"),
-                "dev": MNLI._replace(file="dev_matched.tsv", guid="dev_matched"),
-                "test": MNLI._replace(file="test_matched.tsv", guid="test", label=None),
-            },
-        ),
+        Task("mnli", ENTAILMENT, _mnli("matched"), submission="MNLI-m.tsv", is_of_original=True),
         Task(
             "mrpc",
             ("0", "1"),
-            {
-                "train": MRPC._replace(file="train.tsv", guid="train"),
-                "dev": MRPC._replace(file="dev.tsv", guid="dev"),
-                "test": MRPC._replace(file="test.tsv", guid="test", label=None),
-            },
+            _splits(Table("", text_a=3, text_b=4, label=0)),
+            metrics=("accuracy", "f1"),
+            submission="MRPC.tsv",
+            is_of_original=True,
         ),
-        # Machine-translated training set and human-translated dev set, both Chinese as in the original.
+        xnli("zh"),
+        Task("mnli-mm", ENTAILMENT, _mnli("mismatched"), submission="MNLI-mm.tsv"),
         Task(
-            "xnli",
+            "sst-2",
+            ("0", "1"),
+            _splits(Table("", text_a=0, label=1), Table("", text_a=1)),
+            submission="SST-2.tsv",
+        ),
+        Task(
+            "sts-b",
+            ("score",),
+            _splits(Table("", text_a=7, text_b=8, label=9)),
+            kind=REGRESSION,
+            metrics=("pearson", "spearman"),
+            value_range=(0.0, 5.0),
+            submission="STS-B.tsv",
+        ),
+        Task(
+            "qqp",
+            ("0", "1"),
+            # Some rows of the published training set are cut off.
+            _splits(
+                Table("", text_a=3, text_b=4, label=5, skips_short_rows=True),
+                Table("", text_a=1, text_b=2),
+            ),
+            metrics=("accuracy", "f1"),
+            submission="QQP.tsv",
+        ),
+        Task(
+            "qnli",
+            TWO_WAY_ENTAILMENT,
+            _splits(Table("", text_a=1, text_b=2, label=3)),
+            submission="QNLI.tsv",
+        ),
+        Task(
+            "rte",
+            TWO_WAY_ENTAILMENT,
+            _splits(Table("", text_a=1, text_b=2, label=3)),
+            submission="RTE.tsv",
+        ),
+        Task(
+            "wnli",
+            ("0", "1"),
+            _splits(Table("", text_a=1, text_b=2, label=3)),
+            submission="WNLI.tsv",
+        ),
+        # Sentences to see what a model of MultiNLI knows; there is nothing to train on.
+        Task(
+            "ax",
             ENTAILMENT,
             {
-                "train": Table(
-                    "multinli/multinli.train.zh.tsv",
-                    text_a=0,
-                    text_b=1,
-                    label=2,
-                    guid="train",
-                    synonyms={"contradictory": "contradiction"},
-                ),
-                "dev": Table(
-                    "xnli.dev.tsv", text_a=6, text_b=7, label=1, guid="dev", language="zh"
-                ),
+                "dev": Table("diagnostic-full.tsv", text_a=5, text_b=6, label=7, guid="dev"),
+                "test": Table("diagnostic.tsv", text_a=1, text_b=2, guid="test"),
             },
+            metrics=("matthews",),
+            submission="AX.tsv",
         ),
     )
 }
 
 
-def find_task(name: str) -> Task:
+def find_task(name: str, xnli_language: str = "zh") -> Task:
     """Returns the task of that name, in any case.
 
     Raises:
       ValueError: there is none; lists those that there are.
     """
     if name.lower() not in TASKS:
-        raise ValueError(f"--task_name={name} is none of {', '.join(TASKS)}")
-    return TASKS[name.lower()]
-
-
-def read_examples(task: Task, data_dir: str, split: str) -> list[Example]:
-    """Reads one of the task's files.
-
-    Args:
-      task: row of `TASKS`.
-      data_dir: folder with the task's files.
-      split: "train", "dev" or "test".
-
-    Returns:
-      The examples in the order of the file, at least one.
-
-    Raises:
-      FileNotFoundError: no such folder or file.
-      ValueError: the task has no such split, the file holds no example or is not UTF-8, or a row is empty, lacks
-        columns or has an unknown label. Names the file, and the line counted from 1.
-    """
-    if split not in task.tables:
-        raise ValueError(f"task {task.name} has no {split} set: it has {', '.join(task.tables)}")
-    table = task.tables[split]
-    path = _existing_file(data_dir, table.file, f"the {split} set of task {task.name}")
-    # Without quoting, splitting is all that the original's csv reader does, short of its limit on a field's length.
-    rows = [line.split("\t") for line in read_lines(path)]
-    _warn(path, table, task.labels, rows)
-    examples = []
-    for index in range(table.has_header, len(rows)):
-        if table.language in (None, rows[index][0]):
-            try:
-                examples.append(_example(table, task.labels, index, rows[index]))
-            except ValueError as error:
-                raise ValueError(f"{path}, line {index + 1}: {error}") from None
-    if not examples:
-        rule = f" in language {table.language!r}" if table.language else ""
-        raise ValueError(f"{path} holds no example{rule}: check --data_dir and --task_name")
-    left_out = len(rows) - table.has_header - len(examples)
-    if left_out:
-        logging.info("%s: %d rows in other languages are left out", path, left_out)
-    return examples
-
-
-def _existing_file(data_dir: str, name: str, meaning: str) -> str:
-    if not tf.io.gfile.isdir(data_dir):
-        raise FileNotFoundError(f"--data_dir={data_dir} is not a folder")
-    path = os.path.join(data_dir, name)
-    if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
-        raise FileNotFoundError(f"there is no file {path} with {meaning}: check --data_dir")
-    return path
-
-
-def _example(table: Table, labels: tuple[str, ...], index: int, row: list[str]) -> Example:
-    if row == [""]:
-        raise ValueError("the line is empty: delete it")
-    if len(row) < table.num_columns:
-        raise ValueError(
-            f"{len(row)} columns where at least {table.num_columns} are expected, separated by tabs"
-        )
-    label = labels[0] if table.label is None else row[table.label]
-    label = table.synonyms.get(label, label)
-    if label not in labels:
-        raise ValueError(
-            f"label {label[:40]!r} in column {table.label % len(row) + 1} is none of "
-            f"{', '.join(labels)}: does the file belong to another task?"
-        )
-    number = index if table.guid_column is None else row[table.guid_column]
-    text_b = None if table.text_b is None else row[table.text_b]
-    return Example(f"{table.guid}-{number}", row[table.text_a], text_b, label)
-
-
-def _warn(path: str, table: Table, labels: tuple[str, ...], rows: list[list[str]]) -> None:
-    """Tells of what the original's rules accept although it is most likely a mistake."""
-    if table.has_header and rows and _looks_like_data(table, labels, rows[0]):
-        logging.warning("%s: line 1 is left out as the header, but looks like an example", path)
-    odd = [number for number, row in enumerate(rows, 1) if len(row) > len(rows[0])]
-    if odd:
-        logging.warning(
-            "%s: %d rows have more columns than line 1, the first is line %d: a tab in a text?",
-            path,
-            len(odd),
-            odd[0],
-        )
-
-
-def _looks_like_data(table: Table, labels: tuple[str, ...], row: list[str]) -> bool:
-    if len(row) < table.num_columns:
-        return False
-    label = row[0] if table.label is None else row[table.label]
-    return label.isdigit() or label in labels or label in table.synonyms
+        raise ValueError(f"--task_name={name} is none of {', '.join(TASKS)}, custom")
+    return xnli(xnli_language) if name.lower() == "xnli" else TASKS[name.lower()]

@@ -15,7 +15,8 @@ from finetuning.features import (
     truncated_lengths,
     write_records,
 )
-from finetuning.tasks import TASKS, Example, read_examples
+from finetuning.task_files import read_examples
+from finetuning.tasks import MULTI, REGRESSION, TASKS, Example
 from tokenization import FullTokenizer
 from training.batches import parse_records
 
@@ -236,3 +237,28 @@ def test_features_of_all_mrpc_follow_from_the_rules(split, shared, full_tokenize
         ids = [101, *a[:kept_a], 102, *b[:kept_b], 102]
         assert features["input_ids"][row].tolist() == ids + [0] * (41 - len(ids))
         assert features["segment_ids"][row].sum() == kept_b + 1
+
+
+def test_several_labels_are_a_one_for_each_and_a_number_is_kept(tmp_path):
+    labels = ["x", "y", "z"]
+    sets = [("z", "x"), (), ("y",)]
+    examples = [Example("", "a", None, label) for label in sets]
+    features = encode_examples(examples, labels, 5, tokenizer(), MULTI)
+    assert features["label_ids"].tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+    numbers = [Example("", "a", None, value) for value in (0.25, -3.0)]
+    features = encode_examples(numbers, ["score"], 5, tokenizer(), REGRESSION)
+    assert features["label_ids"].tolist() == [0.25, -3.0]
+
+
+@pytest.mark.parametrize(
+    "kind, labels", [(MULTI, [("b", "a"), ("c",), ()]), (REGRESSION, [0.1, 4.75, -2.0])]
+)
+def test_records_of_all_kinds_of_labels_are_read_as_they_were_written(kind, labels, tmp_path):
+    path, spec = str(tmp_path / "train.tf_record"), feature_spec(5, kind, 3)
+    examples = [Example("", "a b", None, label) for label in labels]
+    features = encode_examples(examples, ["a", "b", "c"], 5, tokenizer(), kind)
+    write_records(path, features)
+    batch = parse_records(tf.stack([*tf.data.TFRecordDataset(path)]), spec)
+    for name, values in features.items():
+        assert batch[name].dtype == values.dtype
+        np.testing.assert_array_equal(batch[name], values)

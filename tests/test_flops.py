@@ -6,7 +6,14 @@ import math
 import pytest
 import tensorflow as tf
 
-from finetuning import features, objective, squad_objective, squad_records
+from finetuning import (
+    features,
+    objective,
+    squad_objective,
+    squad_records,
+    tagging_features,
+    tagging_objective,
+)
 from modeling import flops, heads
 from modeling.config import BertConfig
 from pretraining import objective as pretraining_objective
@@ -30,9 +37,15 @@ TASKS = {
     ),
     "classifier": (
         functools.partial(heads.BertClassifier, num_labels=LABELS),
-        objective.OBJECTIVE,
+        objective.classifier_objective(),
         features.feature_spec(LENGTH),
         lambda config: flops.classifier_flops(config, LENGTH, LABELS),
+    ),
+    "tagger": (
+        functools.partial(heads.BertTokenClassifier, num_labels=LABELS),
+        tagging_objective.OBJECTIVE,
+        tagging_features.feature_spec(LENGTH),
+        lambda config: flops.tagger_flops(config, LENGTH, LABELS),
     ),
     "squad": (
         heads.BertSpanPredictor,

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from benchmarks.rematerialize import in_a_process, measure
-from finetuning.objective import OBJECTIVE as CLASSIFIER_OBJECTIVE
+from finetuning.objective import classifier_objective
 from finetuning.squad_objective import span_objective
 from modeling.encoder import BertModel
 from modeling.heads import BertClassifier, BertPretrainer, BertSpanPredictor
@@ -155,7 +155,7 @@ def softmaxes(make_model, objective, batch, **options):
     "model, objective",
     [
         (BertPretrainer, OBJECTIVE),
-        (functools.partial(BertClassifier, num_labels=3), CLASSIFIER_OBJECTIVE),
+        (functools.partial(BertClassifier, num_labels=3), classifier_objective()),
         (BertSpanPredictor, span_objective(padding_competes=True)),
     ],
     ids=["pretraining", "classifier", "squad"],

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from finetuning import features, objective, squad_objective, squad_records
+from finetuning.tasks import MULTI, REGRESSION
 from modeling import heads
 from modeling.config import BertConfig
 from modeling.dropout import dropout
@@ -64,9 +65,21 @@ TASKS = {
     ),
     "classifier": Task(
         functools.partial(heads.BertClassifier, num_labels=LABELS),
-        objective.OBJECTIVE,
-        objective.example_scores,
+        objective.classifier_objective(),
+        objective.example_scores(),
         features.feature_spec(LENGTH),
+    ),
+    "several labels": Task(
+        functools.partial(heads.BertClassifier, num_labels=LABELS),
+        objective.classifier_objective(MULTI, [1.5] * LABELS),
+        objective.example_scores(MULTI),
+        features.feature_spec(LENGTH, MULTI, LABELS),
+    ),
+    "regression": Task(
+        functools.partial(heads.BertClassifier, num_labels=1),
+        objective.classifier_objective(REGRESSION),
+        objective.example_scores(REGRESSION),
+        features.feature_spec(LENGTH, REGRESSION),
     ),
     "squad": Task(
         heads.BertSpanPredictor,

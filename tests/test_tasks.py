@@ -7,10 +7,15 @@ import random
 
 import pytest
 
-from finetuning.tasks import TASKS, Example, find_task, read_examples
+from finetuning.task_files import read_examples
+from finetuning.tasks import TASKS, XNLI_LANGUAGES, Example, find_task
 
 # Columns of a MultiNLI file; those that matter hold more than a dot.
 MNLI_HEADER = "index\t.\t.\t.\t.\t.\t.\t.\tsentence1\tsentence2\tlabel1\tgold_label\n"
+STSB_HEADER = "index\t.\t.\t.\t.\t.\t.\tsentence1\tsentence2"
+QQP_HEADER = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
+QNLI_HEADER = "index\tquestion\tsentence\tlabel\n"
+PAIR_HEADER = "index\tsentence1\tsentence2\tlabel\n"
 XNLI_HEADER = "language\tgold_label\t.\t.\t.\t.\tsentence1\tsentence2\n"
 FILES = {
     ("cola", "train"): ("train.tsv", "gj\t1\t\tIt rains.\ngj\t0\t*\tRains it.\n"),
@@ -47,6 +52,46 @@ FILES = {
         "en\tbogus\t.\t.\t.\t.\ta\tb\n"
         "zh\tcontradiction\t.\t.\t.\t.\t晴\t好\n",
     ),
+    ("xnli", "test"): ("xnli.test.tsv", XNLI_HEADER + "zh\tneutral\t.\t.\t.\t.\t晴\t好\n"),
+    ("mnli-mm", "train"): (
+        "train.tsv",
+        MNLI_HEADER + "71\t.\t.\t.\t.\t.\t.\t.\tA dog.\tAn animal.\tneutral\tentailment\n",
+    ),
+    ("mnli-mm", "dev"): (
+        "dev_mismatched.tsv",
+        MNLI_HEADER + "5\t.\t.\t.\t.\t.\t.\t.\tA\tB\tl1\tneutral\n",
+    ),
+    ("mnli-mm", "test"): (
+        "test_mismatched.tsv",
+        MNLI_HEADER + "5\t.\t.\t.\t.\t.\t.\t.\tA\tB\n",
+    ),
+    ("sst-2", "train"): ("train.tsv", 'sentence\tlabel\nfine \t1\n"dull" \t0\n'),
+    ("sst-2", "dev"): ("dev.tsv", "sentence\tlabel\nslow\t0\n"),
+    ("sst-2", "test"): ("test.tsv", "index\tsentence\n0\tlong\n1\tgood\n"),
+    ("sts-b", "train"): ("train.tsv", STSB_HEADER + "\tscore\n3\t.\t.\t.\t.\t.\t.\tA\tB\t3.800\n"),
+    ("sts-b", "dev"): ("dev.tsv", STSB_HEADER + "\tscore\n4\t.\t.\t.\t.\t.\t.\tC\tD\t0.000\n"),
+    ("sts-b", "test"): ("test.tsv", STSB_HEADER + "\n5\t.\t.\t.\t.\t.\t.\tE\tF\n"),
+    ("qqp", "train"): (
+        "train.tsv",
+        QQP_HEADER + "133273\t213221\t213222\tHow?\tWhy?\t0\n" + "402555\t536040\tcut\n",
+    ),
+    ("qqp", "dev"): ("dev.tsv", QQP_HEADER + "8\t9\t10\tWho?\tWho is?\t1\n"),
+    ("qqp", "test"): ("test.tsv", "id\tquestion1\tquestion2\n0\tWhat?\tWhen?\n"),
+    ("qnli", "train"): ("train.tsv", QNLI_HEADER + "0\tWhen?\tNow.\tentailment\n"),
+    ("qnli", "dev"): ("dev.tsv", QNLI_HEADER + "0\tWho?\tHere.\tnot_entailment\n"),
+    ("qnli", "test"): ("test.tsv", "index\tquestion\tsentence\n0\tWhat?\tThat.\n"),
+    ("rte", "train"): ("train.tsv", PAIR_HEADER + "0\tA.\tB.\tnot_entailment\n"),
+    ("rte", "dev"): ("dev.tsv", PAIR_HEADER + "0\tC.\tD.\tentailment\n"),
+    ("rte", "test"): ("test.tsv", "index\tsentence1\tsentence2\n0\tE.\tF.\n"),
+    ("wnli", "train"): ("train.tsv", PAIR_HEADER + "0\tA.\tB.\t1\n"),
+    ("wnli", "dev"): ("dev.tsv", PAIR_HEADER + "0\tC.\tD.\t0\n"),
+    ("wnli", "test"): ("test.tsv", "index\tsentence1\tsentence2\n0\tE.\tF.\n"),
+    ("ax", "dev"): (
+        "diagnostic-full.tsv",
+        "Lexical Semantics\t.\tLogic\t.\tDomain\tPremise\tHypothesis\tLabel\n"
+        "Quantifiers\t\tUniversal\t\tNews\tAll.\tSome.\tentailment\n",
+    ),
+    ("ax", "test"): ("diagnostic.tsv", "index\tsentence1\tsentence2\n0\tAll.\tNone.\n"),
 }
 EXAMPLES = {
     ("cola", "train"): [
@@ -69,6 +114,30 @@ EXAMPLES = {
         ("train-2", "晴", "好", "entailment"),
     ],
     ("xnli", "dev"): [("dev-2", "下雨", "下雪", "neutral"), ("dev-4", "晴", "好", "contradiction")],
+    ("xnli", "test"): [("test-1", "晴", "好", "contradiction")],
+    ("mnli-mm", "train"): [("train-71", "A dog.", "An animal.", "entailment")],
+    ("mnli-mm", "dev"): [("dev_mismatched-5", "A", "B", "neutral")],
+    ("mnli-mm", "test"): [("test_mismatched-5", "A", "B", "contradiction")],
+    ("sst-2", "train"): [("train-1", "fine ", None, "1"), ("train-2", '"dull" ', None, "0")],
+    ("sst-2", "dev"): [("dev-1", "slow", None, "0")],
+    ("sst-2", "test"): [("test-1", "long", None, "0"), ("test-2", "good", None, "0")],
+    ("sts-b", "train"): [("train-1", "A", "B", 3.8)],
+    ("sts-b", "dev"): [("dev-1", "C", "D", 0.0)],
+    ("sts-b", "test"): [("test-1", "E", "F", 0.0)],
+    ("qqp", "train"): [("train-1", "How?", "Why?", "0")],
+    ("qqp", "dev"): [("dev-1", "Who?", "Who is?", "1")],
+    ("qqp", "test"): [("test-1", "What?", "When?", "0")],
+    ("qnli", "train"): [("train-1", "When?", "Now.", "entailment")],
+    ("qnli", "dev"): [("dev-1", "Who?", "Here.", "not_entailment")],
+    ("qnli", "test"): [("test-1", "What?", "That.", "entailment")],
+    ("rte", "train"): [("train-1", "A.", "B.", "not_entailment")],
+    ("rte", "dev"): [("dev-1", "C.", "D.", "entailment")],
+    ("rte", "test"): [("test-1", "E.", "F.", "entailment")],
+    ("wnli", "train"): [("train-1", "A.", "B.", "1")],
+    ("wnli", "dev"): [("dev-1", "C.", "D.", "0")],
+    ("wnli", "test"): [("test-1", "E.", "F.", "0")],
+    ("ax", "dev"): [("dev-1", "All.", "Some.", "entailment")],
+    ("ax", "test"): [("test-1", "All.", "None.", "contradiction")],
 }
 
 
@@ -96,7 +165,7 @@ def test_every_split_of_every_task_is_tested_here():
 
 def test_labels_are_in_the_order_of_the_original():
     entailment = ("contradiction", "entailment", "neutral")
-    assert {task.name: task.labels for task in TASKS.values()} == {
+    assert {task.name: task.labels for task in TASKS.values() if task.is_of_original} == {
         "cola": ("0", "1"),
         "mnli": entailment,
         "mrpc": ("0", "1"),
@@ -109,13 +178,13 @@ def test_names_of_tasks_are_found_in_any_case():
 
 
 def test_an_unknown_task_is_answered_with_those_there_are():
-    with pytest.raises(ValueError, match="--task_name=mprc is none of cola, mnli, mrpc, xnli"):
+    with pytest.raises(ValueError, match="--task_name=mprc is none of cola, mnli, mrpc, xnli, "):
         find_task("mprc")
 
 
-def test_a_task_without_test_set_says_so(tmp_path):
-    with pytest.raises(ValueError, match="task xnli has no test set: it has train, dev"):
-        read_examples(TASKS["xnli"], str(tmp_path), "test")
+def test_a_task_without_training_set_says_so(tmp_path):
+    with pytest.raises(ValueError, match="task ax has no train set: it has dev, test"):
+        read_examples(TASKS["ax"], str(tmp_path), "train")
 
 
 def test_quotation_marks_are_characters_like_others(tmp_path):
@@ -159,18 +228,31 @@ GOOD, GOOD_PAIR = "gj\t1\t\tIt rains.\n", "1\t7\t8\tOne.\tTwo.\n"
         ("cola", "train", GOOD * 2 + "gj\t1\n", r"line 3: 2 columns where at least 4 are"),
         ("cola", "train", GOOD + "\n" + GOOD, "line 2: the line is empty"),
         ("cola", "train", GOOD + "\r\n", "line 2: the line is empty"),
-        ("cola", "train", GOOD + "gj\t2\t\tIt.", "line 2: label '2' in column 2 is none of 0, 1"),
-        ("cola", "train", "src\tlabel\t\ttext\n", "line 1: label 'label' in column 2 is none"),
-        ("cola", "dev", "gj\t\t\tIt.\n", "dev.tsv, line 1: label '' in column 2"),
+        ("cola", "train", GOOD + "gj\t2\t\tIt.", "line 2: column 2: label '2' is none of 0, 1"),
+        ("cola", "train", "src\tlabel\t\ttext\n", "line 1: column 2: label 'label' is none"),
+        ("cola", "dev", "gj\t\t\tIt.\n", "dev.tsv, line 1: column 2: label ''"),
         ("cola", "test", "index\tsentence\n3\n", "line 2: 1 columns where at least 2"),
         ("mrpc", "train", MRPC_HEADER + GOOD_PAIR + "1\t7\t8\tx\n", "line 3: 4 columns .* 5"),
-        ("mrpc", "dev", MRPC_HEADER + "\ufeff1\t7\t8\tx\ty\n", r"line 2: label '\\ufeff1'"),
+        (
+            "mrpc",
+            "dev",
+            MRPC_HEADER + "\ufeff1\t7\t8\tx\ty\n",
+            r"line 2: column 1: label '\\ufeff1'",
+        ),
         ("mnli", "train", MNLI_HEADER + "." + "\t." * 9 + "\n", "10 columns .* at least 11"),
-        ("mnli", "dev", MNLI_HEADER + "." + "\t." * 10, "label '.' in column 11 is none of contr"),
+        ("mnli", "dev", MNLI_HEADER + "." + "\t." * 10, "column 11: label '.' is none of contr"),
         ("mnli", "test", MNLI_HEADER + "." + "\t." * 8, "9 columns .* at least 10"),
         ("xnli", "train", "p\th\tl\na\tb\n", "line 2: 2 columns where at least 3"),
         ("xnli", "dev", XNLI_HEADER + "en\t\nzh\tneutral\n", "line 3: 2 columns .* at least 8"),
         ("xnli", "dev", XNLI_HEADER + "en\tneutral\n", "no example in language 'zh'"),
+        (
+            "sts-b",
+            "dev",
+            STSB_HEADER + "\n" + ".\t" * 9 + "5.2\n",
+            "'5.2' is no number from 0 to 5",
+        ),
+        ("sts-b", "dev", STSB_HEADER + "\n" + ".\t" * 9 + "nan\n", "column 10: 'nan' is no number"),
+        ("qqp", "test", "id\ta\tb\n0\tWhat?\n", "line 2: 2 columns where at least 3"),
         ("cola", "train", "", "train.tsv holds no example"),
         ("mrpc", "test", MRPC_HEADER, "test.tsv holds no example"),
         ("cola", "train", b"gj\t1\t\tIt.\r\ngj\t0\t\tna\xefve\n", "0xef at byte offset 19"),
@@ -254,11 +336,56 @@ def test_left_out_languages_are_counted(tmp_path, caplog):
     assert "2 rows in other languages are left out" in caplog.text
 
 
-@pytest.mark.parametrize("task, split", FILES)
+def test_cut_rows_of_qqp_are_left_out_and_counted(tmp_path, caplog):
+    read(tmp_path, FILES["qqp", "train"][1], "qqp")
+    assert "1 rows that lack columns are left out, the first is line 3" in caplog.text
+
+
+@pytest.mark.parametrize("language", XNLI_LANGUAGES)
+def test_xnli_is_read_in_every_language(language, tmp_path):
+    train = FILES["xnli", "train"][1]
+    write(tmp_path, f"multinli/multinli.train.{language}.tsv", train)
+    rows = f"{language}\tneutral\t.\t.\t.\t.\tyes\tno\nxx\tneutral\t.\t.\t.\t.\ta\tb\n"
+    for split in ("dev", "test"):
+        write(tmp_path, f"xnli.{split}.tsv", XNLI_HEADER + rows)
+    task = find_task("XNLI", language)
+    assert len(read_examples(task, str(tmp_path), "train")) == 2
+    for split in ("dev", "test"):
+        assert [example.text_a for example in read_examples(task, str(tmp_path), split)] == ["yes"]
+
+
+def test_all_of_glue_has_its_metrics_and_the_names_of_its_submission():
+    correlations = ("pearson", "spearman")
+    assert {t.submission: t.metrics for t in TASKS.values() if t.submission} == {
+        "CoLA.tsv": ("matthews",),
+        "SST-2.tsv": ("accuracy",),
+        "MRPC.tsv": ("accuracy", "f1"),
+        "STS-B.tsv": correlations,
+        "QQP.tsv": ("accuracy", "f1"),
+        "MNLI-m.tsv": ("accuracy",),
+        "MNLI-mm.tsv": ("accuracy",),
+        "QNLI.tsv": ("accuracy",),
+        "RTE.tsv": ("accuracy",),
+        "WNLI.tsv": ("accuracy",),
+        "AX.tsv": ("matthews",),
+    }
+
+
+@pytest.mark.parametrize("task, split", sorted(FILES.keys() - {("qqp", "train")}))
 def test_sound_files_give_no_warning(task, split, tmp_path, caplog):
     content = FILES[task, split][1].replace("l1\tl2\tl3\tl4\tl5\tneutral", "l1\tneutral")
     read(tmp_path, content, task, split)
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize(
+    "task, folder, sizes",
+    [("sst-2", "SST-2", (67349, 872, 1821)), ("sts-b", "STS-B", (5749, 1500, 1379))],
+)
+def test_published_files_are_read_whole(task, folder, sizes, shared, caplog):
+    folder = str(shared / "data/glue" / folder)
+    found = tuple(len(read_examples(TASKS[task], folder, s)) for s in ("train", "dev", "test"))
+    assert found == sizes
 
 
 @pytest.mark.parametrize("task, folder", [("cola", "CoLA"), ("mrpc", "MRPC")])

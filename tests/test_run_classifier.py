@@ -1,0 +1,158 @@
+"""`run_classifier.py` beyond the tasks of the original: GLUE's regression, and anyone's data."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from test_scripts import VOCAB, classifier_flags, results, run, sentence, succeed
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A configuration and a vocabulary, tiny."""
+    config = dict(
+        vocab_size=len(VOCAB),
+        hidden_size=15,
+        num_hidden_layers=1,
+        num_attention_heads=3,
+        intermediate_size=17,
+        max_position_embeddings=29,
+        type_vocab_size=2,
+    )
+    (tmp_path / "bert_config.json").write_text(json.dumps(config))
+    (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in VOCAB))
+    return tmp_path
+
+
+def custom_flags(files, **changes):
+    flags = classifier_flags(
+        files, task_name="custom", data_dir=None, train_file=files / "train.csv"
+    )
+    return {**flags, **changes}
+
+
+def write_csv(path, header, rows):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_regression_of_glue_is_trained_evaluated_and_submitted(files):
+    rng = np.random.default_rng(5)
+    for split, count in (("train", 17), ("dev", 7), ("test", 5)):
+        lines = ["index" + "\t." * 6 + "\tsentence1\tsentence2" + "\tscore" * (split != "test")]
+        for index in range(count):
+            score = f"\t{index % 6}.{index % 10}" if index % 6 < 5 else "\t5.000"
+            texts = f"{index}" + "\t." * 6 + f"\t{sentence(rng)}\t{sentence(rng)}"
+            lines.append(texts + score * (split != "test"))
+        (files / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    flags = classifier_flags(files, task_name="STS-B", do_eval="true", do_predict="true")
+    succeed("run_classifier.py", **flags)
+    metrics = results(files / "run")
+    assert metrics.keys() == {"eval_loss", "eval_pearson", "eval_spearman", "global_step", "loss"}
+    values = [float(line) for line in (files / "run/test_results.tsv").read_text().splitlines()]
+    submitted = (files / "run/STS-B.tsv").read_text().splitlines()
+    assert submitted[0] == "index\tprediction" and len(submitted) == 6
+    for index, (line, value) in enumerate(zip(submitted[1:], values, strict=True)):
+        number, prediction = line.split("\t")
+        assert int(number) == index
+        assert float(prediction) == pytest.approx(min(max(value, 0.0), 5.0))
+
+
+def test_own_data_need_no_training_file_to_be_predicted(files):
+    rng = np.random.default_rng(7)
+    words = {"fast": "good", "slowly": "bad", "never": "bad"}
+    rows = [
+        [f'{sentence(rng)}, "{word}"', label] for word, label in words.items() for _ in range(7)
+    ]
+    write_csv(files / "train.csv", ["text", "label"], rows)
+    write_csv(files / "test.csv", ["text"], [[row[0]] for row in rows[:5]])
+    flags = custom_flags(files, class_weights="balanced", dev_file=files / "train.csv")
+    succeed("run_classifier.py", **flags, do_eval="true")
+    assert results(files / "run").keys() == {
+        *("eval_accuracy", "eval_f1_macro", "eval_loss", "global_step", "loss")
+    }
+    (files / "train.csv").unlink()
+    flags = custom_flags(files, do_train="false", do_predict="true", test_file=files / "test.csv")
+    succeed("run_classifier.py", **{**flags, "train_file": None}, predict_format="full")
+    found = rows_of(files / "run/test_predictions.csv")
+    assert [row["text_a"] for row in found] == [row[0] for row in rows[:5]]
+    lines = (files / "run/test_results.tsv").read_text().splitlines()
+    for row, line in zip(found, lines, strict=True):
+        bad, good = map(float, line.split("\t"))
+        assert (float(row["probability_bad"]), float(row["probability_good"])) == (bad, good)
+        assert row["label"] == ("good" if good > bad else "bad")
+
+
+def test_any_number_of_labels_is_learnt_from_json_lines(files):
+    lines = [
+        {
+            "id": n,
+            "a": f"the {'red' * (n % 2)} boat",
+            "b": "runs",
+            "tags": ["red"] * (n % 2) + ["x"] * (n % 3 > 1),
+        }
+        for n in range(19)
+    ]
+    path = files / "all.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    flags = custom_flags(
+        files, label_kind="multi", label_column="tags", text_columns="a,b", id_column="id"
+    )
+    flags |= dict(
+        train_file=path, dev_file=path, test_file=path, num_train_epochs=60.0, learning_rate=1e-2
+    )
+    succeed("run_classifier.py", **flags, do_eval="true", do_predict="true", predict_format="full")
+    metrics = results(files / "run")
+    assert {"eval_f1_micro", "eval_f1_macro", "eval_exact_match"} <= metrics.keys()
+    found = rows_of(files / "run/test_predictions.csv")
+    assert [row["id"] for row in found] == [str(n) for n in range(19)]
+    right = ["red" in row["label"].split("|") for row in found]
+    assert right == [n % 2 == 1 for n in range(19)]
+
+
+BAD_FLAGS = {
+    "own data for a task": (dict(task_name="rte", data_dir="."), "rte has no use for --train_file"),
+    "a task's data for own": (dict(data_dir="."), "custom has no use for --data_dir"),
+    "a language": (dict(xnli_language="de"), "custom has no use for --xnli_language"),
+    "no file": (dict(do_eval="true"), "--do_eval needs --dev_file"),
+    "three texts": (dict(text_columns="a,b,c"), "--text_columns names one or two"),
+    "no folder": (dict(task_name="rte", train_file=None), "rte needs --data_dir"),
+    "no column": (dict(label_column="stars"), "there is no column 'stars'"),
+    "one class": (dict(label_column="same"), "all labels are 1: there is nothing to learn"),
+    "a label more": (
+        dict(do_eval="true", dev_file="dev.csv"),
+        "dev.csv, line 2: label 'maybe' is none of no, yes",
+    ),
+    "weights": (dict(class_weights="1,2,3"), "--class_weights=1,2,3"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", BAD_FLAGS)
+def test_bad_flags_and_files_are_one_line_before_any_work(files, case):
+    write_csv(files / "train.csv", ["text", "label", "same"], [["a", "yes", 1], ["b", "no", 1]])
+    write_csv(files / "dev.csv", ["text", "label"], [["a", "maybe"]])
+    changes, expected = BAD_FLAGS[case]
+    if "dev_file" in changes:
+        changes = {**changes, "dev_file": files / "dev.csv"}
+    before = sorted(files.rglob("*"))
+    status, stdout, stderr = run("run_classifier.py", **custom_flags(files, **changes))
+    assert (status, stdout) == (1, "")
+    assert expected in stderr.splitlines()[-1] and "Traceback" not in stderr
+    assert sorted(files.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_a_dry_run_of_own_data_lists_all_problems_at_once(files):
+    write_csv(files / "train.csv", ["text", "label"], [["a", "yes"], ["b", "no"]])
+    write_csv(files / "dev.csv", ["text"], [["a"]])
+    flags = custom_flags(files, dev_file=files / "dev.csv", do_eval="true", vocab_file="nowhere")
+    status, _, stderr = run("run_classifier.py", **flags, dry_run="true")
+    assert status == 1
+    assert "2 problems" in stderr and "no column 'label'" in stderr and "nowhere" in stderr
