@@ -18,15 +18,15 @@ _HELD = weakref.WeakValueDictionary()
 class DirectoryLock:
     """Holds the `.lock` file of a directory until it is garbage or the process ends."""
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str, flag: str):
         self._descriptor = os.open(os.path.join(folder, ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.read(self._descriptor, 999).decode(errors="replace").strip()
             raise OSError(
-                f"--output_dir={folder} is in use by {holder or 'another process'}; wait for it, or "
-                "choose another --output_dir"
+                f"--{flag}={folder} is in use by {holder or 'another process'}; wait for it, or "
+                f"choose another --{flag}"
             ) from error
         except OSError as error:
             logging.warning("%s cannot be locked (%s): start no second run in it", folder, error)
@@ -38,8 +38,12 @@ class DirectoryLock:
             os.close(self._descriptor)
 
 
-def lock_directory(folder: str) -> DirectoryLock | None:
+def lock_directory(folder: str, flag: str = "output_dir") -> DirectoryLock | None:
     """Makes this process the only one that writes to a directory, for as long as the result is referenced.
+
+    Args:
+      folder: the directory.
+      flag: where its name comes from, for messages.
 
     Returns:
       The lock; None for a remote directory (`gs://`), which has none.
@@ -50,6 +54,6 @@ def lock_directory(folder: str) -> DirectoryLock | None:
     if fcntl is None or "://" in folder:
         return None
     key = os.path.realpath(folder)
-    lock = _HELD.get(key) or DirectoryLock(folder)
+    lock = _HELD.get(key) or DirectoryLock(folder, flag)
     _HELD[key] = lock
     return lock

@@ -1,0 +1,91 @@
+"""The last step of a build: rows are made in parts, and the parts are joined to record files.
+
+parts/FILE-PARTITION-START/   records of a part and their statistics
+shards/FILE.json              what a finished file holds
+"""
+
+import functools
+import itertools
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+
+from pretraining.job import Job, reported
+from pretraining.parts import Part, list_parts, make_rows
+from pretraining.row_statistics import merge
+from pretraining.task_pool import TaskPool
+from pretraining.work_folder import appearing, load_array, load_documents, read_json, write_json
+from training.records import serialize_rows, write_records
+
+COPIED_AT_ONCE = 1 << 24
+
+
+def write_files(
+    job: Job, pool: TaskPool, sizes: Mapping[int, int], output_files: Sequence[str]
+) -> list[dict]:
+    """Writes the files in order and returns the number of records and the statistics of each."""
+    parts = list_parts(sizes, len(output_files), job.recipe.max_seq_length)
+    of_file = {file: list(group) for file, group in itertools.groupby(parts, lambda p: p.file)}
+    if len(of_file) < len(output_files):
+        raise ValueError(
+            f"--output_file names {len(output_files)} files, the text gives only "
+            f"{sum(sizes.values())} sequences: name fewer files"
+        )
+    done = {f: shard for f, path in enumerate(output_files) if (shard := _finished(job, f, path))}
+    missing = [
+        part
+        for part in parts
+        if part.file not in done and not os.path.exists(_part_folder(job, part))
+    ]
+    made = reported(
+        pool.map(functools.partial(_make_part, job), missing),
+        f"wrote %d of {len(missing)} parts of the files",
+    )
+    for file, path in enumerate(output_files):
+        if file not in done:
+            for _ in itertools.islice(made, sum(part.file == file for part in missing)):
+                pass
+            done[file] = _join(job, of_file[file], path)
+    return [done[file] for file in range(len(output_files))]
+
+
+def _finished(job: Job, file: int, path: str) -> dict | None:
+    """Returns what was noted about a record file if it is there."""
+    shard = read_json(job.folder("shards", f"{file}.json"))
+    found = shard and tf.io.gfile.exists(path) and tf.io.gfile.stat(path).length == shard["bytes"]
+    return shard if found else None
+
+
+def _part_folder(job: Job, part: Part) -> str:
+    return job.folder("parts", f"{part.file}-{part.partition}-{part.start}")
+
+
+def _make_part(job: Job, part: Part) -> None:
+    documents = load_documents(job.folder("partitions", part.partition))
+    spans = load_array(job.folder("orders", part.partition), "spans")[part.start : part.end]
+    rows, statistics = make_rows(part, documents, spans, job.recipe)
+    with appearing(_part_folder(job, part)) as folder:
+        write_records(os.path.join(folder, "records"), serialize_rows(rows))
+        write_json(os.path.join(folder, "statistics.json"), statistics)
+
+
+def _join(job: Job, parts: Sequence[Part], path: str) -> dict:
+    """Writes a record file, which is the files of its parts end to end, and notes what it holds."""
+    folders = [_part_folder(job, part) for part in parts]
+    temporary = f"{path}.tmp"
+    with tf.io.gfile.GFile(temporary, "wb") as file:
+        for folder in folders:
+            with open(os.path.join(folder, "records"), "rb") as records:
+                while data := records.read(COPIED_AT_ONCE):
+                    file.write(data)
+    size = tf.io.gfile.stat(temporary).length
+    tf.io.gfile.rename(temporary, path, overwrite=True)
+    statistics = merge([read_json(os.path.join(f, "statistics.json")) for f in folders])
+    shard = {"records": statistics["rows"], "bytes": size, "statistics": statistics}
+    os.makedirs(job.folder("shards"), exist_ok=True)
+    write_json(job.folder("shards", f"{parts[0].file}.json"), shard)
+    for folder in folders:
+        shutil.rmtree(folder)
+    return shard
