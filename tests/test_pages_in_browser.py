@@ -37,9 +37,9 @@ LOOK = """(() => {
   const leaves = shown.filter(e => [...e.childNodes].some(n => n.nodeType == 3 && n.data.trim()));
   const inWide = e => e.closest('.wide');
   return {
-    sideways: document.documentElement.scrollWidth - innerWidth,
+    sideways: document.documentElement.scrollWidth - WIDTH,
     small: leaves.filter(e => size(e) < 10).map(e => e.outerHTML.slice(0, 200)),
-    outside: shown.filter(e => !inWide(e) && e.getBoundingClientRect().right > innerWidth + 1)
+    outside: shown.filter(e => !inWide(e) && e.getBoundingClientRect().right > WIDTH + 1)
       .map(e => e.outerHTML.slice(0, 200)),
     charts: [...document.querySelectorAll('svg')].map(e => e.getBoundingClientRect().width),
     lines: [...document.querySelectorAll('svg polyline')]
@@ -114,7 +114,10 @@ class Browser:
         self.events = []
         self.call("Page.navigate", url=f"file://{path}")
         self.wait_for("Page.loadEventFired")
-        found = self.call("Runtime.evaluate", expression=LOOK, returnByValue=True)
+        expression = LOOK.replace(
+            "WIDTH", str(width)
+        )  # a phone's innerWidth grows with what is in it
+        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         complaints = [
             event["params"]
             for event in self.events
