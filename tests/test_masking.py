@@ -228,6 +228,16 @@ def test_shapes_are_static_where_records_are_read(masking):
     }
 
 
+def test_what_training_reads_has_the_masks_of_its_noise():
+    masker = Masker(VOCAB, "span", 0.3, 5)
+    ids, mask = padded(TEXT, "[CLS] w1 ##p1 [SEP]")
+    features = {"input_ids": ids, "input_mask": mask, "next_sentence_labels": [[0], [1]]}
+    noise_size, apply = masker.augmentation(ids.shape[1])
+    noise = np.random.default_rng(3).random((2, noise_size), np.float32)
+    expected = features | masker(ids, mask, noise)
+    tf.nest.map_structure(np.testing.assert_array_equal, apply(features, noise), expected)
+
+
 @pytest.mark.parametrize("number", [11, 2**15, 30517, 2**17 - 7])
 def test_noise_next_to_1_draws_the_last_token(number):
     vocab = {token: index for index, token in enumerate(SPECIAL + [f"w{n}" for n in range(number)])}

@@ -319,3 +319,83 @@ def test_files_without_a_good_record_are_an_error(run, inputs, tmp_path):
     error = run(one_phase(inputs, tmp_path / "run", input_file=path, skip_corrupt_records="true"))
     assert f"no record can be read in {path}" in error
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def unmasked(tmp_path_factory):
+    """Records without masks and without next sentence labels, and their vocabulary, as flags."""
+    folder = tmp_path_factory.mktemp("unmasked")
+    rng = np.random.default_rng(5)
+    (folder / "vocab.txt").write_text("\n".join(VOCAB))
+    with tf.io.TFRecordWriter(str(folder / "unmasked.tfrecord")) as writer:
+        for _ in range(31):
+            values = {
+                "input_ids": [2, *rng.integers(5, len(VOCAB), 9), 3, 0, 0],
+                "input_mask": [1] * 11 + [0] * 2,
+                "segment_ids": [0] * 13,
+                "next_sentence_labels": [-1],
+            }
+            example = tf.train.Example()
+            for name, numbers in values.items():
+                example.features.feature[name].int64_list.value.extend(numbers)
+            writer.write(example.SerializeToString())
+    return dict(input_file=folder / "unmasked.tfrecord", vocab_file=folder / "vocab.txt")
+
+
+@pytest.fixture(scope="module")
+def dynamic(run, inputs, unmasked, tmp_path_factory):
+    """An uninterrupted run of two epochs on records without masks."""
+    folder = tmp_path_factory.mktemp("dynamic") / "run"
+    evaluation = dict(do_eval="true", max_eval_steps=3)
+    assert not run(one_phase(inputs, folder, **unmasked, **evaluation, num_train_steps=9))
+    return folder
+
+
+def test_records_without_masks_are_masked_the_same_after_a_stop(
+    run, inputs, unmasked, dynamic, tmp_path
+):
+    stopped_at(dynamic, tmp_path / "run", 4)
+    assert not run(one_phase(inputs, tmp_path / "run", **unmasked, num_train_steps=9))
+    assert_same_checkpoint(dynamic, tmp_path / "run", 9)
+
+
+def test_records_without_labels_give_no_numbers_of_next_sentences(dynamic):
+    lines = reported(dynamic).values()
+    assert all("masked_lm_loss" in line and "next_sentence_loss" not in line for line in lines)
+    results = (dynamic / "eval_results.txt").read_text()
+    assert "masked_lm_accuracy = " in results and "next_sentence" not in results
+
+
+def test_flags_of_masking_change_what_is_masked(run, inputs, unmasked, dynamic, tmp_path):
+    assert not run(
+        one_phase(inputs, tmp_path / "run", **unmasked, num_train_steps=9, masking="span")
+    )
+    # The first update has the learning rate 0, so that the weights are the same.
+    pieces, spans = (reported(folder)[2] for folder in (dynamic, tmp_path / "run"))
+    assert pieces["masked_lm_loss"] != spans["masked_lm_loss"]
+
+
+MASKS_REFUSED = {
+    "no vocabulary": (dict(vocab_file=None), "--input_file hold no masks: give the --vocab_file"),
+    "large vocabulary": (dict(vocab_file="{folder}/large.txt"), "15 tokens, but"),
+    "no mask token": (dict(vocab_file="{folder}/odd.txt"), "lacks [MASK]"),
+    "masks already": (
+        dict(input_file="{inputs}/13.tfrecord", masked_lm_prob=0.3),
+        "--masked_lm_prob is for records without masks",
+    ),
+    "spans of words": (dict(max_span_words=3), "--max_span_words needs --masking=span"),
+}
+
+
+@pytest.mark.parametrize("case", MASKS_REFUSED)
+def test_what_is_wrong_with_masking_is_told_before_training(run, inputs, unmasked, tmp_path, case):
+    (tmp_path / "large.txt").write_text("\n".join([*VOCAB, "more"]))
+    (tmp_path / "odd.txt").write_text("\n".join(VOCAB).replace("[MASK]", "mask"))
+    changes, expected = MASKS_REFUSED[case]
+    places = dict(inputs=inputs, folder=tmp_path)
+    changes = {
+        name: value.format(**places) if isinstance(value, str) else value
+        for name, value in changes.items()
+    }
+    assert expected in run(one_phase(inputs, tmp_path / "run", **{**unmasked, **changes}))
+    assert not (tmp_path / "run").exists()
