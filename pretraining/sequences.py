@@ -53,31 +53,36 @@ def _fill(
     rows: dict[str, np.ndarray],
 ) -> None:
     """Writes a block of rows, which are zeros, in place."""
-    columns = np.arange(rows["input_ids"].shape[1], dtype=np.int32)
+    columns = np.arange(rows["input_ids"].shape[1])
     a_start, a_end, b_start, b_end = (spans[:, n, None] for n in range(4))
     inner = _inner_breaks(breaks, spans, len(columns))
-    first_sep = a_end - a_start + 1 + inner.sum(axis=1, keepdims=True)
+    first_sep = a_end - a_start + 1
+    if inner is not None:
+        first_sep += inner.sum(axis=1, keepdims=True)
     last_sep = first_sep + np.where(b_end > b_start, b_end - b_start + 1, 0)
-    in_a = columns <= first_sep
-    mask = columns <= last_sep
+    in_a, mask = columns <= first_sep, columns <= last_sep
     where = columns + np.where(in_a, a_start - 1, b_start - first_sep - 1)
-    if inner.any():
+    if inner is not None:
         where -= np.cumsum(inner, axis=1)
-    ids = np.where(inner, sep_id, tokens.take(where, mode="clip") * mask)
+    ids = rows["input_ids"]
+    np.multiply(tokens.take(where, mode="clip"), mask, out=ids)
+    if inner is not None:
+        ids[inner] = sep_id
     ids[:, 0] = cls_id
     np.put_along_axis(ids, first_sep, sep_id, axis=1)
     np.put_along_axis(ids, last_sep, sep_id, axis=1)
-    rows["input_ids"][:] = ids
     rows["input_mask"][:] = mask
-    rows["segment_ids"][:] = mask & ~in_a
+    np.greater(mask, in_a, out=rows["segment_ids"])
 
 
-def _inner_breaks(breaks: np.ndarray, spans: np.ndarray, width: int) -> np.ndarray:
-    """Returns where in its row each A has a [SEP] for the end of a document: bool [N, width]."""
-    inner = np.zeros((len(spans), width), bool)
+def _inner_breaks(breaks: np.ndarray, spans: np.ndarray, width: int) -> np.ndarray | None:
+    """Returns where in its row each A has a [SEP] for the end of a document: bool [N, width], None if nowhere."""
     a_start, a_end = spans[:, 0], spans[:, 1]
     first = np.searchsorted(breaks, a_start, "right")
     count = np.searchsorted(breaks, a_end, "left") - first
+    if not count.any():
+        return None
+    inner = np.zeros((len(spans), width), bool)
     row = np.repeat(np.arange(len(spans)), count)
     rank = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
     inner[row, 1 + breaks[first[row] + rank] - a_start[row] + rank] = True
