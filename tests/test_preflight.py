@@ -16,7 +16,7 @@ from test_scripts import (  # noqa: F401 (a fixture)
 
 from modeling.config import BertConfig
 from modeling.flops import Flops
-from training.dry_run import Training, memory_lines
+from training.dry_run import Training, memory_lines, work_lines
 from training.memory_plan import Workload
 from training.preflight import (
     MISSING,
@@ -181,6 +181,14 @@ def planned(**changes):
     training = Training(512, 0, 2, Flops(0, 1, 0), 96, 1, 10, 1)
     settings = dict(replicas=2, rematerialize=False, limit=16 * 2**30) | changes
     return fields("\n".join(memory_lines(work, training, **settings)))
+
+
+def test_of_packed_records_rows_are_told():
+    training = Training(512, 960, 2, Flops(0, 1, 0), 96, 1, 10, 1, unit="row")
+    told = fields("\n".join(work_lines(training, rematerialize=False)))
+    assert told["Steps"] == "10 of 96 rows, 1 of warm-up"
+    assert told["Rows"] == "960 = 1.00 epochs of 960"
+    assert told["Tokens"] == "491,520, 512 in a row, padding included"
 
 
 def test_the_plan_is_for_the_part_of_one_device():
