@@ -33,6 +33,7 @@ from training.common_flags import (
     define_training_flags,
     loop_arguments,
     optimizer_from_flags,
+    run_from_flags,
     run_state_from_flags,
     steps_from_epochs,
     strategy_from_flags,
@@ -41,7 +42,7 @@ from training.loop import predict, train
 from training.preflight import Preflight, call
 from training.progress import Progress
 from training.record_files import scan_files
-from training.results import write_eval_results
+from training.results import write_eval_results, write_results_json
 from training.weights import check_same_start, load_weights
 from training.workers import wait_for_workers
 
@@ -198,7 +199,6 @@ def predict_logits(model: BertSpanPredictor, records: RecordSet, strategy) -> di
 def answer_questions(model, records, tokenizer, strategy) -> dict[str, Prediction]:
     """Returns the predictions by question id, in the order of predict_file."""
     logits = predict_logits(model, records, strategy)
-    questions = read_questions("predict_file", tokenizer)
     return {
         encoded.question.qas_id: decode_question(
             encoded,
@@ -208,12 +208,12 @@ def answer_questions(model, records, tokenizer, strategy) -> dict[str, Predictio
             max_answer_length=FLAGS.max_answer_length,
             version_2_with_negative=FLAGS.version_2_with_negative,
         )
-        for encoded in questions
+        for encoded in read_questions("predict_file", tokenizer)
     }
 
 
 def evaluate(output_dir: str, golds, predictions, threshold: float, step: int) -> None:
-    """Writes eval_results.txt, and the error report if it is wanted."""
+    """Writes eval_results.txt and results.json, and the error report if it is wanted."""
     if FLAGS.version_2_with_negative:
         best_texts = {qas_id: made.best_non_null for qas_id, made in predictions.items()}
         null_odds = {qas_id: made.null_odds for qas_id, made in predictions.items()}
@@ -222,6 +222,7 @@ def evaluate(output_dir: str, golds, predictions, threshold: float, step: int) -
         texts = {qas_id: made.text(threshold) for qas_id, made in predictions.items()}
         results = evaluate_v1(golds, texts)
     write_eval_results(output_dir, results, step)
+    write_results_json(output_dir, "squad", results, step, run_from_flags(), {})
     if FLAGS.error_report:
         wrong = find_wrong_answers(read_file("predict_file"), predictions, threshold)
         write_error_report(output_dir, wrong, results, threshold)

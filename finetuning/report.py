@@ -1,6 +1,7 @@
 """The report of an evaluation: a table on the console, `results.json` for programs, `report.html` for people."""
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -50,7 +51,7 @@ def write_report(
         logging.info("Scores by label:\n%s", console_table(findings.label_scores))
     body = "".join(
         (
-            f"<header>\n<p>{_summary(findings, step)}</p>\n{tiles(results)}</header>\n",
+            f"<header>\n<p>{_summary(findings, step)}</p>\n{tiles(dict(sorted(results.items())))}</header>\n",
             section("Labels", _label_table(findings.label_scores), _confusion(findings.confusion)),
             section("Numbers", _scatter(findings.points)),
             section("Training", _curves(output_dir)),
@@ -202,8 +203,9 @@ def _shortened(text: str) -> str:
 def _run(run: Run) -> str:
     first = [name for name in run.flags if name in run.given or name in _MAIN_FLAGS]
     others = [name for name in run.flags if name not in first]
+    command = " \\\n  ".join([" ".join(run.command[:2]), *map(shlex.quote, run.command[2:])])
     return (
-        f"<pre>{escape(run.command)}</pre>\n{_flags(run, first)}"
+        f"<pre>{escape(command)}</pre>\n{_flags(run, first)}"
         f"<details><summary>{len(others)} more settings, as they are by default</summary>\n"
         f"{_flags(run, others)}</details>\n"
     )

@@ -143,7 +143,9 @@ def browser(tmp_path_factory):
     browser.close()
 
 
-RUN = Run("python run_classifier.py " + "--flag=value " * 30, {"seed": 7}, frozenset())
+RUN = Run(
+    ["python", "run_classifier.py", *["--flag=" + "value" * 30] * 5], {"seed": 7}, frozenset()
+)
 
 
 def write_curves(folder):

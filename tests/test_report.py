@@ -22,7 +22,7 @@ from training.progress import ScalarWriter
 from training.results import Run
 
 RUN = Run(
-    "python run_it.py '--name=a b'",
+    ["python", "run_it.py", "--name=a b"],
     {"name": "a b", "seed": 7, "dtype": "float32", "files": ["x", "y"], "limit": None},
     frozenset({"name"}),
 )
@@ -64,7 +64,7 @@ def test_results_json_holds_numbers_findings_and_how_they_came_about(tmp_path):
             "yes": {"precision": 0.5, "recall": 1, "f1": 2 / 3, "count": 1},
         },
         "confusion": [["no", "no", 1], ["no", "yes", 1], ["yes", "yes", 1]],
-        "command": RUN.command,
+        "command": "python run_it.py '--name=a b'",
         "flags": {"name": "a b", "seed": 7, "dtype": "float32", "files": ["x", "y"], "limit": None},
     }
 
@@ -160,7 +160,7 @@ def test_one_evaluation_alone_is_no_curve(tmp_path):
 def test_settings_that_were_given_come_first(tmp_path):
     _, text, _ = write(tmp_path, CLASSES)
     assert (
-        "python run_it.py '--name=a b' setting value --name a b --seed 7 3 more settings, as they are by "
+        "python run_it.py \\ '--name=a b' setting value --name a b --seed 7 3 more settings, as they are by "
         "default setting value --dtype float32 --files ['x', 'y'] --limit None"
     ) in text
 
@@ -171,7 +171,7 @@ HOSTILE = "<script>alert(1)</script> \x00\ud800 \" ' onload='x' {0} {style} %s"
 def test_hostile_text_stays_text(tmp_path):
     wrong = Answer(HOSTILE, {HOSTILE: HOSTILE}, HOSTILE, "x", {HOSTILE: 0.5})
     sentence = TaggedSentence(HOSTILE, (HOSTILE,), (HOSTILE,), ("O",))
-    run = Run(HOSTILE, {HOSTILE: HOSTILE}, frozenset())
+    run = Run(["python", HOSTILE, HOSTILE], {HOSTILE: HOSTILE}, frozenset())
     for findings in (compare_classes([wrong], [HOSTILE, "x"]), compare_tags([sentence])):
         page, _, _ = write(tmp_path, findings, {HOSTILE: 0.5}, run)
         assert "<script" not in page and "onload='" not in page

@@ -1,6 +1,7 @@
 """run_squad.py as a user runs it."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -121,6 +122,10 @@ def test_a_file_with_answers_is_scored_in_the_same_run(files):
     assert set(scores) == {"exact_match", "f1", "global_step", "total"}
     assert scores["total"] == 15 and scores["global_step"] == 8
     assert stdout == (files / "run/eval_results.txt").read_text()
+    record = read(files / "run/results.json")
+    assert record["metrics"] == {name: scores[name] for name in ("exact_match", "f1", "total")}
+    assert shlex.split(record["command"])[:2] == ["python", "run_squad.py"]
+    assert record["flags"]["do_train"] and record["flags"]["output_dir"] == str(files / "run")
     predictions = read(files / "run/predictions.json")
     hits = [
         predictions[question["id"]].split() == question["answers"][0]["text"].split()

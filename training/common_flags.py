@@ -1,7 +1,6 @@
 """Flags that the run_* scripts share, and what is made of them; names and defaults of the original."""
 
 import os
-import shlex
 import sys
 
 import keras
@@ -310,10 +309,9 @@ def loop_arguments() -> dict[str, int | float | None]:
 
 def run_from_flags() -> Run:
     """Returns how the script was started."""
-    script = [os.path.basename(sys.argv[0]), *sys.argv[1:]]
     flag_list = FLAGS.get_key_flags_for_module(sys.argv[0])
     return Run(
-        shlex.join(["python", *script]),
+        ["python", os.path.basename(sys.argv[0]), *sys.argv[1:]],
         {flag.name: flag.value for flag in flag_list},
         frozenset(flag.name for flag in flag_list if flag.present),
     )

@@ -92,7 +92,7 @@ p { margin: .5rem 0; } table { border-collapse: collapse; font-variant-numeric: 
 td, th { padding: .15rem .8rem .15rem 0; text-align: start; vertical-align: top; overflow-wrap: normal; }
 .wide { overflow-x: auto; }
 article, .results div { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; }
-article { margin: 1rem 0; padding: 1rem; } article h3 { font-size: 1rem; margin: 0; }
+article { margin: 1rem 0; padding: 1rem; } article > :last-child { margin-bottom: 0; }
 code, small, .source, summary { color: var(--faint); font-size: .875rem; }
 .source { margin: 0; } summary { cursor: pointer; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; margin: .75rem 0; }

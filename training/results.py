@@ -3,7 +3,8 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from absl import logging
@@ -16,12 +17,12 @@ class Run(NamedTuple):
     """How a script was started, for the record.
 
     Attributes:
-      command: to paste into a shell.
+      command: its words, the interpreter first.
       flags: values of all flags of the script, by name; of types that JSON has.
       given: names of those on the command line.
     """
 
-    command: str
+    command: Sequence[str]
     flags: Mapping[str, object]
     given: frozenset[str]
 
@@ -61,7 +62,7 @@ def write_results_json(
     """
     metrics = {name: _json_number(value) for name, value in sorted(results.items())}
     content = {"task": task, "global_step": step, "metrics": metrics, **findings}
-    content |= {"command": run.command, "flags": dict(run.flags)}
+    content |= {"command": shlex.join(run.command), "flags": dict(run.flags)}
     path = os.path.join(output_dir, "results.json")
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
