@@ -18,21 +18,18 @@ import tensorflow as tf
 from absl import flags
 
 from benchmarks import original_pretraining_data
-from pretraining.masking import Masker
 from pretraining.original_documents import ReadCounts, read_documents
+from pretraining.partitions import plan
+from pretraining.parts import Part, make_rows
 from pretraining.recipe import Recipe
-from pretraining.sequence_plan import plan_pass
-from pretraining.sequences import sequence_rows
 from pretraining.token_documents import TokenDocuments
-from tokenization import FullTokenizer
+from tokenization import FullTokenizer, load_vocab
 from training import app
 
 FLAGS = flags.FLAGS
 
-SEED = 12345
 LEVEL = 0.001  # of each comparison
 EXPECTED = 20  # observations of a value, at least
-ROWS_AT_ONCE = 1 << 10
 
 Documents = list[list[list[int]]]  # token ids of sentences
 
@@ -71,9 +68,11 @@ def main() -> None:
     tokenizer = FullTokenizer(FLAGS.vocab_file)
     found = read_documents([FLAGS.input_file], tokenizer.encode, ReadCounts())
     documents = [document for document, _ in zip(found, range(FLAGS.documents), strict=False)]
-    recipe = Recipe(FLAGS.vocab_file, max_seq_length=FLAGS.max_seq_length)
-    compared = compare(documents, tokenizer.vocab, recipe, FLAGS.passes, SEED)
-    print(f"{len(documents)} documents, {FLAGS.passes} passes, a sequence of each")
+    recipe = Recipe(
+        FLAGS.vocab_file, max_seq_length=FLAGS.max_seq_length, dupe_factor=FLAGS.dupe_factor
+    )
+    compared = compare(documents, recipe, FLAGS.partitions)
+    print(f"{len(documents)} documents, {FLAGS.dupe_factor} passes, a sequence of each")
     print(f"{'':36}{'original':>10}{'ours':>10}{'values':>8}{'p':>8}")
     for name, original, ours, values, p in compared:
         print(f"{name:36}{original:10.4f}{ours:10.4f}{values:8}{p:8.3f}")
@@ -81,13 +80,12 @@ def main() -> None:
     print(f"different at the level {LEVEL}: {', '.join(differing) or 'none'}")
 
 
-def compare(
-    documents: Documents, vocab: Mapping[str, int], recipe: Recipe, passes: int, seed: int
-) -> list[Comparison]:
+def compare(documents: Documents, recipe: Recipe, num_partitions: int) -> list[Comparison]:
     """Makes sequences in both ways, with random numbers of their own, and compares them."""
-    rng = np.random.default_rng(seed)
-    theirs = observations(original_rows(documents, vocab, passes, seed, recipe), vocab, rng)
-    ours = observations(our_rows(documents, vocab, passes, seed, recipe), vocab, rng)
+    rng = np.random.default_rng(recipe.random_seed)
+    vocab = load_vocab(recipe.vocab_file)
+    theirs = observations(original_rows(documents, vocab, recipe), vocab, rng)
+    ours = observations(our_rows(documents, recipe, num_partitions), vocab, rng)
     return [
         Comparison(name, theirs[name].mean(), ours[name].mean(), *homogeneity(theirs[name], values))
         for name, values in ours.items()
@@ -95,19 +93,19 @@ def compare(
 
 
 def original_rows(
-    documents: Documents, vocab: Mapping[str, int], passes: int, seed: int, recipe: Recipe
+    documents: Documents, vocab: Mapping[str, int], recipe: Recipe
 ) -> dict[str, np.ndarray]:
     """Returns features of the original's sequences, with its default probabilities.
 
     Returns:
-      Those of a record, [passes * documents, ...]; and "sequences", how many the document has in the pass.
+      Those of a record, [dupe_factor * documents, ...]; and "sequences", how many the document has in the pass.
     """
     words = list(vocab)
-    rng = random.Random(seed)
+    rng = random.Random(recipe.random_seed)
     texts = [[[words[token] for token in line] for line in text] for text in documents]
     size, places = recipe.max_seq_length, recipe.max_predictions_per_seq
     rows = []
-    for index in [*range(len(texts))] * passes:
+    for index in [*range(len(texts))] * recipe.dupe_factor:
         pairs = list(original_pretraining_data.sentence_pairs(texts, index, rng, size - 3))
         a, b, is_random_next = rng.choice(pairs)
         original_pretraining_data.truncate(a, b, rng, size - 3)
@@ -128,37 +126,27 @@ def _values(example: tf.train.Example) -> dict[str, list]:
     }
 
 
-def our_rows(
-    documents: Documents, vocab: Mapping[str, int], passes: int, seed: int, recipe: Recipe
-) -> dict[str, np.ndarray]:
-    """Returns what `original_rows` returns, of the sequences that our builder plans and masks."""
+def our_rows(documents: Documents, recipe: Recipe, num_partitions: int) -> dict[str, np.ndarray]:
+    """Returns what `original_rows` returns, of the sequences that our builder plans and masks, in another order."""
     flat = TokenDocuments(
         np.array([token for text in documents for line in text for token in line], np.int32),
         np.cumsum([len(line) for text in documents for line in text]),
         np.cumsum([len(text) for text in documents]),
     )
-    rng = np.random.default_rng([seed, 1])
-    ends = flat.sentence_ends[flat.document_ends - 1]
-    spans, counts = [], []
-    for _ in range(passes):
-        planned = plan_pass(flat, recipe, rng).spans
-        number = np.bincount(np.searchsorted(ends, planned[:, 0], "right"))
-        spans.append(planned[np.cumsum(number) - number + rng.integers(0, number)])
-        counts.append(number)
-    rows = sequence_rows(
-        flat, np.concatenate(spans), vocab["[CLS]"], vocab["[SEP]"], recipe.max_seq_length
-    )
-    rows |= _masked(rows, vocab, recipe, rng)
-    return rows | {"sequences": np.concatenate(counts)[:, None]}
-
-
-def _masked(rows, vocab, recipe: Recipe, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    masker = Masker(vocab, "wordpiece", recipe.masked_lm_prob, recipe.max_predictions_per_seq)
-    size = masker.noise_size(recipe.max_seq_length)
+    rng = np.random.default_rng(recipe.random_seed)
     parts = []
-    for first in range(0, len(rows["input_ids"]), ROWS_AT_ONCE):
-        ids, mask = (rows[n][first : first + ROWS_AT_ONCE] for n in ("input_ids", "input_mask"))
-        parts.append(masker(ids, mask, rng.random((len(ids), size), np.float32)))
+    for number in range(num_partitions):
+        partition = flat.subset(np.arange(number, len(documents), num_partitions))
+        spans, sequences = [], []
+        for number_of_pass in range(recipe.dupe_factor):
+            planned = plan(partition, recipe, number, number_of_pass).spans
+            ends = partition.sentence_ends[partition.document_ends - 1]
+            counts = np.bincount(np.searchsorted(ends, planned[:, 0], "right"))
+            spans.append(planned[np.cumsum(counts) - counts + rng.integers(0, counts)])
+            sequences.append(counts)
+        part = Part(0, number, 0, sum(map(len, spans)))
+        rows, _ = make_rows(part, partition, np.concatenate(spans), recipe)
+        parts.append(rows | {"sequences": np.concatenate(sequences)[:, None]})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
