@@ -39,6 +39,7 @@ except ImportError:
     raise ValueError("--runner needs Apache Beam: pip install apache-beam") from None
 
 COPIED_AT_ONCE = 1 << 24
+_BAD_INPUT = (ValueError, OSError, FileNotFoundError, PermissionError)
 
 Place = tuple[int, int]  # number of a file, number of a block in it
 
@@ -66,7 +67,7 @@ def build(
     documents, counts = _tokenized(pipeline, recipe, files, on_bad_utf8)
     partitions, number = _partitions(documents, counts, recipe, memory_mb)
     parts, plan_counts = _parts(partitions, recipe, output_files, parts_folder)
-    shards = parts | beam.GroupByKey() | "Join" >> beam.Map(_join, list(output_files), parts_folder)
+    shards = _joined(parts, plan_counts, output_files, parts_folder)
     inputs = pipeline | "Inputs" >> beam.Create(list(enumerate(files))) | beam.Map(_fingerprint)
     (
         pipeline
@@ -80,7 +81,11 @@ def build(
             *map(AsList, (inputs, shards)),
         )
     )
-    _run(pipeline)
+    try:
+        _run(pipeline)
+    except Exception:
+        tf.io.gfile.rmtree(parts_folder)
+        raise
     tf.io.gfile.rmtree(parts_folder)
     return manifest.read(manifest.path_of(output_files))
 
@@ -185,8 +190,33 @@ def _part_path(folder: str, part: Part) -> str:
     return os.path.join(folder, f"{part.file}-{part.partition}-{part.start}")
 
 
+def _joined(parts, plan_counts, output_files: Sequence[str], folder: str):
+    """Returns (number, statistics) of each record file; none is written where there are too few parts."""
+    number = (
+        parts | beam.Keys() | beam.Distinct() | "Count files" >> beam.combiners.Count.Globally()
+    )
+    enough = number | "Check files" >> beam.Map(
+        _checked_files, list(output_files), AsSingleton(plan_counts)
+    )
+    grouped = parts | "Parts of files" >> beam.GroupByKey()
+    return grouped | "Join" >> beam.Map(_join, folder, AsSingleton(enough))
+
+
+def _checked_files(
+    number: int, output_files: Sequence[str], plan_counts: Mapping[str, int]
+) -> Sequence[str]:
+    if number < len(output_files):
+        raise ValueError(
+            f"--output_file names {len(output_files)} files, the text gives only "
+            f"{plan_counts['sequences']} sequences: name fewer files"
+        )
+    return output_files
+
+
 def _join(
-    parts_of_file: tuple[int, Iterable[tuple[Part, dict]]], output_files: Sequence[str], folder: str
+    parts_of_file: tuple[int, Iterable[tuple[Part, dict]]],
+    folder: str,
+    output_files: Sequence[str],
 ) -> tuple[int, dict]:
     """Writes a record file, which is the files of its parts end to end; returns its number and statistics."""
     number, parts = parts_of_file
@@ -218,11 +248,6 @@ def _write_manifest(
     shards: Sequence[tuple[int, dict]],
 ) -> None:
     statistics = [found for _, found in sorted(shards, key=lambda shard: shard[0])]
-    if len(statistics) < len(output_files):
-        raise ValueError(
-            f"--output_file names {len(output_files)} files, the text gives only "
-            f"{sum(found['sequences'] for found in statistics)} sequences: name fewer files"
-        )
     manifest.write(
         recipe,
         settings | {"partitions": partitions},
@@ -234,11 +259,18 @@ def _write_manifest(
 
 
 def _run(pipeline) -> None:
-    """Runs it to its end; an error of ours that a worker met is raised as if it had been met here."""
+    """Runs it to its end, and raises what a worker raised for bad input, without the steps of Beam."""
     try:
         pipeline.run().wait_until_finish()
     except Exception as error:
-        ours = re.search(r"^(?:ValueError|\w*Error): (.*?)(?: \[while running|$)", str(error), re.M)
-        if not ours:
+        # Some runners raise what was raised, others one that holds its traceback as a text.
+        text = str(error) if isinstance(error, _BAD_INPUT) else _last_of_ours(str(error))
+        if not text:
             raise
-        raise ValueError(ours[1]) from error
+        raise ValueError(text.partition(" [while running")[0]) from error
+
+
+def _last_of_ours(traceback: str) -> str | None:
+    names = "|".join(kind.__name__ for kind in _BAD_INPUT)
+    found = re.findall(rf"^(?:{names}): (.*)", traceback, re.MULTILINE)
+    return found[-1] if found else None

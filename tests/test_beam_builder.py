@@ -1,5 +1,6 @@
 """The builder on Apache Beam makes the files that the builder of one machine makes."""
 
+import functools
 import hashlib
 import random
 
@@ -58,3 +59,53 @@ def test_the_record_files_and_the_manifest_are_those_of_one_machine(corpus, tmp_
     assert found_manifest["settings"]["partitions"] > 1
     assert found == expected
     assert found_manifest == expected_manifest
+
+
+BAD = {
+    "not UTF-8": (b"the cat\n\xff sat\n", 1, "line 2: byte 8 of the file, 0xff, is not UTF-8"),
+    "no text": (b"\n \n", 1, "0 documents"),
+    "few sequences": (b"the cat\nsat\n", 7, "--output_file names 7 files, the text gives only 1"),
+}
+
+
+def told(corpus, folder, case, options=()):
+    """Returns the error of a build of bad input."""
+    text, num_files, _ = BAD[case]
+    (folder / "text.txt").write_bytes(text)
+    outputs = [str(folder / f"out-{number}") for number in range(num_files)]
+    recipe = Recipe(str(corpus / "vocab.txt"), dupe_factor=1)
+    with pytest.raises(ValueError) as error:
+        beam_builder.build(recipe, [str(folder / "text.txt")], outputs, pipeline_options=options)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_told_in_a_line_without_the_steps_of_beam(corpus, tmp_path, case):
+    message = told(corpus, tmp_path, case)
+    assert BAD[case][2] in message and message.isprintable()
+    assert "while running" not in message
+
+
+def test_nothing_is_left_of_bad_input(corpus, tmp_path):
+    told(corpus, tmp_path, "few sequences")
+    assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
+
+
+SEVERAL = [
+    "--runner=DirectRunner",
+    "--direct_num_workers=2",
+    "--direct_running_mode=multi_processing",
+]
+
+
+@pytest.mark.slow
+def test_several_processes_make_the_same_files(corpus, tmp_path):
+    expected = made(beam_builder.build, corpus, tmp_path / "one")
+    build = functools.partial(beam_builder.build, pipeline_options=SEVERAL)
+    assert made(build, corpus, tmp_path / "several") == expected
+
+
+@pytest.mark.slow
+def test_what_another_process_found_wrong_is_told_as_what_this_one_did(corpus, tmp_path):
+    found = told(corpus, tmp_path, "not UTF-8", SEVERAL)
+    assert found == told(corpus, tmp_path, "not UTF-8")
