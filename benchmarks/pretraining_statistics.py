@@ -58,8 +58,9 @@ def define_flags() -> None:
     flags.DEFINE_string("vocab_file", "../shared/data/vocab/uncased_vocab.txt", "Vocabulary.")
     flags.DEFINE_integer("documents", 100, "How many, from the start of the text.", 1)
     flags.DEFINE_integer(
-        "passes", 100, "Passes over them; a sequence of each document and pass.", 1
+        "dupe_factor", 100, "Passes over them; a sequence of each document and pass.", 1
     )
+    flags.DEFINE_integer("partitions", 3, "Parts of the documents that are planned apart.", 1)
     flags.DEFINE_integer("max_seq_length", 128, "Tokens of a sequence.", 5)
 
 
