@@ -38,7 +38,7 @@ def _sections(manifest: Mapping) -> Iterator[str]:
     counted = {name: statistics[name] for name in ("rows", "sequences", "tokens")}
     shares = _SHARES | {"label_1_share": _label(manifest["recipe"]["objective"])}
     yield tiles(counted | {"tokens a sequence": summary["mean_length"]})
-    yield _percentages({name: summary[key] for key, name in shares.items() if key in summary})
+    yield tiles({name: _percent(summary[key]) for key, name in shares.items() if key in summary})
     yield section("Rows", f'<div class="charts">{"".join(_charts(statistics))}</div>\n')
     yield section("Text", _files(manifest["inputs"], "SHA-256", "sha256"))
     yield section("What was read, and what was left out", _pairs(manifest["counts"]))
@@ -61,13 +61,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def _percentages(shares: Mapping[str, float]) -> str:
-    each = "".join(f"<div><dt>{escape(n)}<dd>{_percent(s)}</div>\n" for n, s in shares.items())
-    return f'<dl class="results">\n{each}</dl>\n'
-
-
 def _pairs(values: Mapping[str, object]) -> str:
-    return table(("", ""), [(escape(name), apart(value)) for name, value in values.items()])
+    return table((), [(escape(name), apart(value)) for name, value in values.items()])
 
 
 def _files(files: Sequence[Mapping], header: str, key: str) -> str:

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from test_data_report import MANIFEST, MASKS
 
 from finetuning import findings
 from finetuning.findings import (
@@ -20,6 +21,7 @@ from finetuning.report import write_report
 from finetuning.squad_decoding import Prediction
 from finetuning.squad_examples import Answer, Paragraph, Question
 from finetuning.squad_report import find_wrong_answers, write_error_report
+from pretraining.data_report import write_report as write_data_report
 from training.progress import ScalarWriter
 from training.results import Run
 
@@ -203,6 +205,17 @@ def test_an_error_sheet_is_readable(browser, tmp_path, size):
     found, complaints = browser.look(tmp_path / "error_report.html", size)
     assert (complaints, found["small"], found["outside"]) == ([], [], [])
     assert found["sideways"] <= 0
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_page_about_records_is_readable(browser, tmp_path, size):
+    many = {"lengths": [*range(513)], "masked_positions": [*range(512)]}
+    path = tmp_path / "report.html"
+    write_data_report(str(path), MANIFEST | {"statistics": MANIFEST["statistics"] | MASKS | many})
+    found, complaints = browser.look(path, size)
+    assert (complaints, found["small"], found["outside"]) == ([], [], [])
+    assert found["sideways"] <= 0
+    assert len(found["charts"]) == 4 and min(found["charts"]) > 250
 
 
 def test_a_report_is_dark_where_the_reader_wants_it(browser, tmp_path):

@@ -26,10 +26,11 @@ def number(value: float) -> str:
     return f"{value:,}" if isinstance(value, Integral) else f"{value:.6g}"
 
 
-def tiles(values: Mapping[str, float]) -> str:
-    """Returns names and their numbers side by side."""
+def tiles(values: Mapping[str, float | str]) -> str:
+    """Returns names and their numbers, or texts, side by side."""
     each = "".join(
-        f"<div><dt>{escape(name)}<dd>{number(value)}</div>\n" for name, value in values.items()
+        f"<div><dt>{escape(name)}<dd>{escape(value if isinstance(value, str) else number(value))}</div>\n"
+        for name, value in values.items()
     )
     return f'<dl class="results">\n{each}</dl>\n'
 
