@@ -59,13 +59,8 @@ WHOLE_WORD = "d5ea27f5ccca6fd29d47b91a81106abf05fb0e260ffe66fb280d04a787a34514"
 
 @pytest.mark.parametrize(
     "expected, options",
-    [
-        (PER_PIECE, {"reproduce_original": "true"}),
-        (WHOLE_WORD, {"reproduce_original": "true", "do_whole_word_mask": "true"}),
-        # The sample meets none of the defects that concern it, so the records are the same.
-        (PER_PIECE, {}),
-    ],
-    ids=["per piece", "whole word", "default"],
+    [(PER_PIECE, {}), (WHOLE_WORD, {"do_whole_word_mask": "true"})],
+    ids=["per piece", "whole word"],
 )
 def test_records_equal_those_of_the_original(shared, tmp_path, expected, options):
     output = tmp_path / "out.tfrecord"
@@ -78,14 +73,15 @@ def test_records_equal_those_of_the_original(shared, tmp_path, expected, options
         masked_lm_prob=0.15,
         random_seed=12345,
         dupe_factor=5,
+        reproduce_original="true",
         **options,
     )
     assert result.returncode == 0, result.stderr
     assert content_hash(output) == expected
 
 
-def test_the_log_says_what_was_made_and_verbose_shows_instances(made_up):
-    result = run(**made_up, dupe_factor=3, v=1)
+def test_the_reproduction_says_what_was_made_and_shows_instances(made_up):
+    result = run(**made_up, dupe_factor=3, v=1, reproduce_original="true")
     assert result.returncode == 0, result.stderr
     assert "read 1 files: 2 documents, 4 sentences, 16 tokens" in result.stderr
     records = list(values(made_up["output_file"]))
@@ -104,6 +100,29 @@ def test_one_document_is_warned_of(made_up):
     assert "come from the same document" in result.stderr
 
 
+def test_shards_hold_every_record_once_and_the_manifest_names_them(made_up):
+    result = run(**made_up, num_shards=3, dupe_factor=7, objective="doc_sentences", report=True)
+    assert result.returncode == 0, result.stderr
+    folder = made_up["output_file"].parent
+    shards = sorted(folder.glob("out-*-of-00003.tfrecord"))
+    counts = [len(list(values(path))) for path in shards]
+    manifest = json.loads((folder / f"{shards[0].name}.manifest.json").read_text())
+    assert [shard["records"] for shard in manifest["shards"]] == counts
+    assert max(counts) - min(counts) <= 1
+    assert (folder / f"{shards[0].name}.report.html").read_text().startswith("<!doctype html>")
+
+
+def test_records_without_masks_are_made_in_one_pass(made_up):
+    del made_up["max_predictions_per_seq"]
+    result = run(**made_up, dynamic_masking=True)
+    assert result.returncode == 0, result.stderr
+    manifest = json.loads(made_up["output_file"].with_suffix(".tfrecord.manifest.json").read_text())
+    assert manifest["recipe"]["dupe_factor"] == 1
+    record = next(tf.data.TFRecordDataset(str(made_up["output_file"])).as_numpy_iterator())
+    features = tf.train.Example.FromString(record).features.feature
+    assert {*features} == {"input_ids", "input_mask", "segment_ids", "next_sentence_labels"}
+
+
 def change(made_up, flag, content):
     made_up[flag].write_bytes(content)
 
@@ -117,7 +136,24 @@ def change(made_up, flag, content):
         (lambda f: f.update(max_seq_length=4), "--max_seq_length=4"),
         (lambda f: f.update(masked_lm_prob=1.1), "--masked_lm_prob=1.1"),
         (lambda f: change(f, "input_file", b" \n\n"), "0 documents"),
-        (lambda f: change(f, "input_file", b"The \xe4\n"), "line 1, byte 4"),
+        (lambda f: change(f, "input_file", b"The \xe4\n"), "line 1: byte 4"),
+        (
+            lambda f: f.update(reproduce_original=True, num_workers=2),
+            "--reproduce_original and --num_workers",
+        ),
+        (
+            lambda f: f.update(dynamic_masking=True),
+            "--dynamic_masking and --max_predictions_per_seq",
+        ),
+        (
+            lambda f: f.update(do_whole_word_mask=True, masking="span"),
+            "--do_whole_word_mask and --masking",
+        ),
+        (lambda f: f.update(runner="DirectRunner", num_workers=2), "--runner and --num_workers"),
+        (
+            lambda f: f.update(num_shards=2, output_file="a,b"),
+            "--num_shards=2 and --output_file=a,b",
+        ),
         (lambda f: change(f, "vocab_file", b"[UNK]\n[CLS]\n[SEP]\n"), "vocab.txt lacks [MASK]"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
