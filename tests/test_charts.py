@@ -57,6 +57,18 @@ def test_ticks_are_few_and_round(low, high):
     assert all(len(text) <= 8 for text in texts)
 
 
+@pytest.mark.parametrize(
+    "chart",
+    [
+        line_chart("t", {"n": [(1, 0.5), (2, 0.25), (3, 0.75)]}, "x"),
+        bar_chart("t", [1, 2, 3, 4], 1, "x", "y"),
+    ],
+)
+def test_between_whole_numbers_are_no_ticks(chart):
+    texts = [text for text, _ in ticks(chart, "middle")]
+    assert set(texts) >= {"1", "2", "3"} and all(text.isdigit() for text in texts)
+
+
 def test_large_steps_are_written_short():
     chart = line_chart("t", {"n": [(0, 1.0), (3e6, 2.0)]}, "x")
     assert [text for text, _ in ticks(chart, "middle")] == ["0", "1M", "2M", "3M"]

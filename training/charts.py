@@ -38,21 +38,23 @@ svg polyline { fill: none; stroke-width: 1.75; stroke-linejoin: round; }
 
 
 class _Axis(NamedTuple):
-    """Values from `low` to `high`, drawn from `start` to `end`."""
+    """Values from `low` to `high`, drawn from `start` to `end`; there are none between ticks of `least_step`."""
 
     low: float
     high: float
     start: float
     end: float
+    least_step: float = 0.0
 
     def place(self, value: float) -> str:
         share = (value - self.low) / (self.high - self.low)
         return f"{self.start + share * (self.end - self.start):.1f}"
 
     def ticks(self) -> list[float]:
-        """Returns three to eight round numbers."""
+        """Returns three to eight round numbers, or fewer if the least step is that large."""
         step = 10.0 ** math.floor(math.log10((self.high - self.low) / 3))
-        step *= max(k for k in (1, 2, 5) if (self.high - self.low) / (step * k) >= 3)
+        step *= max((k for k in (2, 5) if (self.high - self.low) / (step * k) >= 3), default=1)
+        step = max(step, self.least_step)
         places = range(math.ceil(self.low / step), math.floor(self.high / step) + 1)
         return [float(f"{place * step:.10g}") for place in places]
 
@@ -62,8 +64,8 @@ def line_chart(title: str, series: Mapping[str, Sequence[Point]], x_label: str) 
 
     Args:
       title: plain text.
-      series: points by name, x ascending; those that are not finite are left out. A series has the colour of its
-        place, so that the same names have the same colours in other charts, even without points.
+      series: points by name, x ascending whole numbers; those that are not finite are left out. A series has the
+        colour of its place, so that the same names have the same colours in other charts, even without points.
       x_label: plain text.
 
     Returns:
@@ -75,6 +77,7 @@ def line_chart(title: str, series: Mapping[str, Sequence[Point]], x_label: str) 
     if not series:
         return ""
     x, y = _axes([point for points in series.values() for point in points])
+    x = x._replace(least_step=1.0)
     lines = "".join(_line(points, x, y, colors[name]) for name, points in series.items())
     legend = "".join(
         f'<span><b style="background: {colors[name]}"></b>{apart(name)}</span>' for name in series
@@ -111,7 +114,7 @@ def bar_chart(title: str, heights: Sequence[float], width: int, x_label: str, y_
       x_label: plain text.
       y_label: the unit of the heights, plain text.
     """
-    x = _Axis(-0.5, len(heights) * width - 0.5, _LEFT, _RIGHT)
+    x = _Axis(-0.5, len(heights) * width - 0.5, _LEFT, _RIGHT, least_step=1.0)
     y = _Axis(0.0, max(heights) or 1.0, _BOTTOM, _TOP)
     bars = []
     for place, height in enumerate(heights):
