@@ -13,14 +13,15 @@ The same with files of your own, see finetuning/custom_data.py, in place of --ta
 from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
-from finetuning.custom_data import Columns, label_rows, read_rows
+from finetuning import task_flags
 from finetuning.features import encode_examples, feature_spec, write_records
-from finetuning.label_map import custom_task, label_weights, write_label_map
+from finetuning.label_map import write_label_map
 from finetuning.objective import (
     classifier_objective,
     evaluation_metrics,
@@ -28,9 +29,15 @@ from finetuning.objective import (
     original_metrics,
     real_examples,
 )
-from finetuning.predictions import write_full_predictions, write_submission, write_test_results
-from finetuning.task_files import read_examples
-from finetuning.tasks import KINDS, TASKS, XNLI_LANGUAGES, Example, Task, find_task
+from finetuning.predictions import (
+    evaluation_findings,
+    write_full_predictions,
+    write_submission,
+    write_test_results,
+)
+from finetuning.report import write_report
+from finetuning.task_flags import define_task_flags, read_task, weights_from_flags
+from finetuning.tasks import Example, Task
 from modeling.config import BertConfig
 from modeling.flops import classifier_flops
 from modeling.heads import BertClassifier
@@ -42,6 +49,7 @@ from training.common_flags import (
     define_training_flags,
     loop_arguments,
     optimizer_from_flags,
+    run_from_flags,
     run_state_from_flags,
     steps_from_epochs,
     strategy_from_flags,
@@ -62,10 +70,8 @@ def define_flags() -> None:
     define_training_flags(max_seq_length=128)
     define_epoch_flags()
     dry_run.define_dry_run_flags()
-    flags.DEFINE_string(
-        "data_dir", None, "Directory with the task's files (train.tsv, dev.tsv, ...)."
-    )
-    flags.DEFINE_string("task_name", None, f"Name of the task: {', '.join(TASKS)} or custom.")
+    define_task_flags()
+    flags.adopt_module_key_flags(task_flags)
     flags.DEFINE_string("vocab_file", None, "Vocabulary of the model (vocab.txt).")
     flags.DEFINE_bool("do_lower_case", True, "Lower-case the text; false for cased models.")
     flags.DEFINE_alias("do_lower", "do_lower_case")
@@ -79,119 +85,31 @@ def define_flags() -> None:
         ["original", "full"],
         "full: test_predictions.csv too, with id, text, label and probabilities.",
     )
-    flags.DEFINE_string(
-        "class_weights",
-        None,
-        "Weights of the labels in training: 'balanced', or numbers in the order of the labels.",
-    )
-    flags.DEFINE_enum(
-        "xnli_language",
-        "zh",
-        XNLI_LANGUAGES,
-        "Language of XNLI's files. The training set is translated into it; for zero-shot transfer, train with en, "
-        "then evaluate with others.",
-    )
-    define_custom_flags()
 
 
-def define_custom_flags() -> None:
-    """Defines the flags of --task_name=custom."""
-    for split, purpose in {"train": "train on", "dev": "evaluate on", "test": "predict"}.items():
-        flags.DEFINE_string(
-            f"{split}_file", None, f"custom: the TSV, CSV or JSONL file to {purpose}."
-        )
-    flags.DEFINE_list(
-        "text_columns", ["text"], "custom: names of the columns with one or two texts."
-    )
-    flags.DEFINE_string("label_column", "label", "custom: name of the column with the label.")
-    flags.DEFINE_string("id_column", None, "custom: name of a column that tells examples apart.")
-    flags.DEFINE_enum(
-        "label_kind",
-        KINDS[0],
-        KINDS,
-        "custom: a single label an example, any number of them (multi), or a number (regression).",
-    )
-    flags.DEFINE_string("label_separator", ",", "custom: what stands between several labels.")
-    flags.DEFINE_list(
-        "labels", [], "custom: the labels in the order of their ids (default: those of train_file)."
-    )
+def read_inputs(
+    config: BertConfig, check: Callable = call
+) -> tuple[Task, dict[str, list[Example]], FullTokenizer]:
+    """Returns the task, the examples of the wanted splits and the tokenizer, after all checks that need no model.
 
-
-CUSTOM_FLAGS = (
-    *("train_file", "dev_file", "test_file", "text_columns", "label_column", "id_column"),
-    *("label_kind", "label_separator", "labels"),
-)
-
-
-def check_flags(config: BertConfig, check: Callable = call) -> None:
-    """Checks what can be checked without reading data; a `check` that collects errors goes on after them."""
+    A `check` that collects errors goes on after them.
+    """
     check(validate_case_matches_checkpoint, FLAGS.do_lower_case, FLAGS.init_checkpoint)
     check(BertConfig.check_seq_length, config, FLAGS.max_seq_length)
-    check(check_something_to_do)
-    check(check_task_flags)
-
-
-def check_something_to_do() -> None:
-    """Raises ValueError unless there is."""
-    if not (FLAGS.do_train or FLAGS.do_eval or FLAGS.do_predict):
-        raise ValueError("nothing to do: give --do_train, --do_eval, --do_predict or several")
-
-
-def check_task_flags() -> None:
-    """Raises ValueError unless the flags with the data are those of the task."""
-    task = FLAGS.task_name.lower()
-    wrong = [] if task == "custom" else [*CUSTOM_FLAGS]
-    wrong += [] if task == "xnli" else ["xnli_language"]
-    given = [name for name in wrong if not FLAGS[name].using_default_value]
-    if given:
-        raise ValueError(f"--task_name={FLAGS.task_name} has no use for --{given[0]}")
-    if task != "custom":
-        if FLAGS.data_dir is None:
-            raise ValueError(f"--task_name={FLAGS.task_name} needs --data_dir")
-        return
-    if FLAGS.data_dir is not None:
-        raise ValueError(
-            "--task_name=custom has no use for --data_dir: give --train_file and so on"
-        )
-    if not 1 <= len(FLAGS.text_columns) <= 2 or not FLAGS.label_separator:
-        raise ValueError("--text_columns names one or two columns; --label_separator is not empty")
-    for split, reason in {"train": "do_train", "dev": "do_eval", "test": "do_predict"}.items():
-        if FLAGS[reason].value and not FLAGS[f"{split}_file"].value:
-            raise ValueError(f"--{reason} needs --{split}_file")
-
-
-def read_inputs(config: BertConfig, check: Callable = call):
-    """Returns the task, the examples of the wanted splits and the tokenizer, after all checks that need no model."""
-    check_flags(config, check)
     wanted = {"train": FLAGS.do_train, "dev": FLAGS.do_eval, "test": FLAGS.do_predict}
-    splits = [split for split in wanted if wanted[split]]
-    if FLAGS.task_name.lower() == "custom":
-        task, examples = read_custom(splits, check)
-    else:
-        task = check(find_task, FLAGS.task_name, FLAGS.xnli_language)
-        examples = {split: check(read_examples, task, FLAGS.data_dir, split) for split in splits}
+    check(check_something_to_do, wanted.values())
+    task, examples = read_task([split for split in wanted if wanted[split]], check)
     if FLAGS.do_train:
-        check(label_weights, FLAGS.class_weights, task, examples["train"])
+        check(weights_from_flags, task, examples["train"])
     tokenizer = check(FullTokenizer, FLAGS.vocab_file, FLAGS.do_lower_case)
     check(check_vocabulary, config, tokenizer)
     return task, examples, tokenizer
 
 
-def read_custom(splits: list[str], check: Callable) -> tuple[Task, dict[str, list[Example]]]:
-    """Returns the task that the flags describe, and the examples of the splits."""
-    kind, start = FLAGS.label_kind, FLAGS.init_checkpoint
-    columns = Columns(
-        FLAGS.text_columns, FLAGS.label_column, FLAGS.id_column, FLAGS.label_separator
-    )
-    rows = {
-        split: check(read_rows, FLAGS[f"{split}_file"].value, columns, kind, split)
-        for split in splits
-    }
-    folders = [FLAGS.output_dir]
-    if start and not FLAGS.do_train:
-        folders.append(start if tf.io.gfile.isdir(start) else os.path.dirname(start))
-    task = check(custom_task, kind, FLAGS.labels, rows.get("train"), folders)
-    return task, {split: check(label_rows, rows[split], task) for split in splits}
+def check_something_to_do(wanted: Iterable[bool]) -> None:
+    """Raises ValueError unless there is."""
+    if not any(wanted):
+        raise ValueError("nothing to do: give --do_train, --do_eval, --do_predict or several")
 
 
 def check_vocabulary(config: BertConfig, tokenizer: FullTokenizer) -> None:
@@ -237,7 +155,7 @@ def train_on(path, examples, task, num_train_steps, model, optimizer, strategy, 
     )
     return train(
         model,
-        classifier_objective(task.kind, label_weights(FLAGS.class_weights, task, examples)),
+        classifier_objective(task.kind, weights_from_flags(task, examples)),
         optimizer,
         strategy,
         train_batches(
@@ -250,11 +168,25 @@ def train_on(path, examples, task, num_train_steps, model, optimizer, strategy, 
     )
 
 
-def score_examples(path: str, task: Task, batch_size: int, model, strategy) -> list[dict]:
+def score_examples(path: str, batch_size: int, task: Task, model, strategy) -> list[dict]:
     """Returns the scores of the batches of a file of records."""
     spec = feature_spec(FLAGS.max_seq_length, task.kind, len(task.labels))
     batches = eval_batches(scan_files([path]), spec, batch_size)
     return list(predict(model, example_scores(task.kind), batches, strategy))
+
+
+def evaluate(
+    output_dir: str, task: Task, examples: list[Example], batches: list[dict], step: int
+) -> dict[str, np.float32]:
+    """Writes eval_results.txt and the report, and returns the results."""
+    results = evaluation_metrics(batches, task)
+    write_eval_results(
+        output_dir, original_metrics(results) if task.is_of_original else results, step
+    )
+    logging.info("%s", "  ".join(f"{name} {results[name]:.5f}" for name in sorted(results)))
+    findings = evaluation_findings(task, examples, real_examples(batches))
+    write_report(output_dir, task.name, results, step, findings, run_from_flags())
+    return results
 
 
 def write_predictions(output_dir: str, task: Task, examples: list[Example], scores) -> None:
@@ -287,15 +219,12 @@ def run_once(config: BertConfig, task: Task, examples, tokenizer, strategy) -> d
         step = train_on(path, examples["train"], task, *arguments)
     if FLAGS.do_eval:
         path = write_features(state.own_dir, "eval", examples["dev"], task, tokenizer)
-        scores = score_examples(path, task, FLAGS.eval_batch_size, model, strategy)
-        results = evaluation_metrics(scores, task)
-        shown = original_metrics(results) if task.is_of_original else results
-        write_eval_results(state.own_dir, shown, step)
-        logging.info("%s", "  ".join(f"{name} {results[name]:.5f}" for name in sorted(results)))
+        batches = score_examples(path, FLAGS.eval_batch_size, task, model, strategy)
+        results = evaluate(state.own_dir, task, examples["dev"], batches, step)
     if FLAGS.do_predict:
         path = write_features(state.own_dir, "predict", examples["test"], task, tokenizer)
-        scores = score_examples(path, task, FLAGS.predict_batch_size, model, strategy)
-        write_predictions(state.own_dir, task, examples["test"], real_examples(scores))
+        batches = score_examples(path, FLAGS.predict_batch_size, task, model, strategy)
+        write_predictions(state.own_dir, task, examples["test"], real_examples(batches))
     return {name: float(value) for name, value in results.items()} | {"global_step": step}
 
 

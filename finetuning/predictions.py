@@ -8,6 +8,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from absl import logging
 
+from finetuning.findings import (
+    Answer,
+    Findings,
+    compare_classes,
+    compare_label_sets,
+    compare_numbers,
+)
 from finetuning.tasks import MULTI, REGRESSION, Example, Task
 from tokenization.files import write_text
 
@@ -19,6 +26,37 @@ def answers(task: Task, predictions: np.ndarray) -> list[str | tuple[str, ...] |
     if task.kind == MULTI:
         return [tuple(task.labels[i] for i in np.flatnonzero(row)) for row in predictions]
     return [task.labels[i] for i in predictions]
+
+
+def evaluation_findings(
+    task: Task, examples: Sequence[Example], scores: Mapping[str, np.ndarray]
+) -> Findings:
+    """Returns what an evaluation shows beyond its metrics.
+
+    Args:
+      examples: N of them, with their labels.
+      scores: outputs [N, C] and predictions [N] or [N, C], see `objective.example_scores`.
+    """
+    rows = zip(examples, answers(task, scores["predictions"]), scores["outputs"], strict=True)
+    found = [_answer(task, *row) for row in rows]
+    if task.kind == REGRESSION:
+        return compare_numbers(found)
+    compare = compare_label_sets if task.kind == MULTI else compare_classes
+    return compare(found, task.labels)
+
+
+def _answer(task: Task, example: Example, predicted, outputs: np.ndarray) -> Answer:
+    texts = {"text": example.text_a}
+    if example.text_b is not None:
+        texts = {"first": example.text_a, "second": example.text_b}
+    probabilities = dict(zip(task.labels, outputs.tolist(), strict=True))
+    return Answer(
+        example.guid,
+        texts,
+        example.label,
+        predicted,
+        {} if task.kind == REGRESSION else probabilities,
+    )
 
 
 def write_test_results(output_dir: str, outputs: np.ndarray) -> None:

@@ -8,6 +8,7 @@ import pytest
 from finetuning.custom_data import Columns, read_rows
 from finetuning.predictions import (
     answers,
+    evaluation_findings,
     write_full_predictions,
     write_submission,
     write_test_results,
@@ -88,3 +89,34 @@ def test_full_predictions_can_be_trained_on(tmp_path):
     columns = Columns(["text_a"], "label", "id")
     rows = read_rows(str(tmp_path / "test_predictions.csv"), columns, SINGLE, "train")
     assert [row[1:] for row in rows] == [("k1", 'a "b",\nc', None, "z"), ("k2", "=d", None, "x")]
+
+
+def findings(kind, labels, gold, predictions, outputs):
+    examples = [Example(f"k{n}", "a", "b", label) for n, label in enumerate(gold)]
+    scores = {"predictions": np.array(predictions), "outputs": np.array(outputs)}
+    return evaluation_findings(Task("", labels, {}, kind), examples, scores)
+
+
+def test_findings_show_confusions_and_errors_with_their_texts():
+    found = findings(SINGLE, ("x", "y", "z"), ["z", "y"], [2, 0], PROBABILITIES)
+    assert found.confusion == {("z", "z"): 1, ("y", "x"): 1}
+    (error,) = found.errors
+    assert (error.id, error.gold, error.predicted) == ("k1", "y", "x")
+    assert error.texts == {"first": "a", "second": "b"}
+    assert error.probabilities == {"x": 0.5, "y": 0.375, "z": 0.125}
+
+
+def test_findings_of_several_labels_score_each():
+    gold, outputs = [("x",), ("x", "y")], [[0.75, 0.25], [0.25, 0.75]]
+    found = findings(MULTI, ("x", "y"), gold, [[1, 0], [0, 1]], outputs)
+    assert {label: score.recall for label, score in found.label_scores.items()} == {
+        "x": 0.5,
+        "y": 1,
+    }
+    assert [error.predicted for error in found.errors] == [("y",)]
+
+
+def test_findings_of_numbers_are_points():
+    found = findings(REGRESSION, ("value",), [1.0, 4.0], [1.5, -2.0], [[1.5], [-2.0]])
+    assert found.points == [(1.0, 1.5), (4.0, -2.0)]
+    assert [error.id for error in found.errors] == ["k1", "k0"]

@@ -55,6 +55,9 @@ def test_a_regression_of_glue_is_trained_evaluated_and_submitted(files):
     succeed("run_classifier.py", **flags)
     metrics = results(files / "run")
     assert metrics.keys() == {"eval_loss", "eval_pearson", "eval_spearman", "global_step", "loss"}
+    found = json.loads((files / "run/results.json").read_text())
+    assert found["task"] == "sts-b" and found["metrics"].keys() == metrics.keys() - {"global_step"}
+    assert (files / "run/report.html").exists()
     values = [float(line) for line in (files / "run/test_results.tsv").read_text().splitlines()]
     submitted = (files / "run/STS-B.tsv").read_text().splitlines()
     assert submitted[0] == "index\tprediction" and len(submitted) == 6
