@@ -22,11 +22,16 @@ def test_scalars_of_several_evaluations_are_kept(tmp_path):
 
 
 def test_tensorboard_gets_the_scalars_of_an_evaluation(tmp_path):
-    write_eval_results(str(tmp_path), RESULTS, 13)
+    write_eval_results(str(tmp_path), RESULTS, 13, {"eval_f1": 0.625})
     (file,) = (tmp_path / "eval").glob("events.out.tfevents.*")
     scalars = {
         (event.step, value.tag): value.simple_value
         for event in tf.compat.v1.train.summary_iterator(str(file))
         for value in event.summary.value
     }
-    assert scalars == {(13, name): float(value) for name, value in RESULTS.items()}
+    assert scalars == {
+        (13, "eval_loss"): 0.75,
+        (13, "eval_accuracy"): 0.125,
+        (13, "eval_f1"): 0.625,
+    }
+    assert "f1" not in (tmp_path / "eval_results.txt").read_text()

@@ -27,18 +27,21 @@ class Run(NamedTuple):
     given: frozenset[str]
 
 
-def write_eval_results(output_dir: str, results: Mapping[str, object], step: int) -> None:
-    """Writes `eval_results.txt`, a sorted `key = value` a line, and the same scalars in `eval/`; prints the former.
+def write_eval_results(
+    output_dir: str, results: Mapping[str, object], step: int, others: Mapping[str, float] = {}
+) -> None:
+    """Writes `eval_results.txt`, a sorted `key = value` a line, and the scalars in `eval/`; prints the former.
 
     Args:
       results: float32 scalars by name.
       step: updates that the evaluated model has had; written as `global_step`.
+      others: scalars by name that only `eval/` gets, because the original's file does not have them.
     """
     values = {**results, "global_step": step}
     text = "".join(f"{key} = {values[key]}\n" for key in sorted(values))
     path = os.path.join(output_dir, "eval_results.txt")
     write_text(path, text)
-    ScalarWriter(os.path.join(output_dir, "eval")).write(step, results)
+    ScalarWriter(os.path.join(output_dir, "eval")).write(step, {**results, **others})
     logging.info("***** Eval results, in %s *****", path)
     print(text, end="")
 
