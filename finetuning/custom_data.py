@@ -1,21 +1,15 @@
-"""Anyone's data: examples from TSV, CSV or JSONL files with named columns.
+"""Anyone's data: examples from TSV, CSV or JSONL files with named columns, see `finetuning.table_files`."""
 
-The ending of a file's name says how it is read, always as UTF-8:
-.tsv   a header, then rows of the same number of fields between tabs. A quotation mark is a character like any other.
-.csv   a header, then rows of fields between commas; a field in quotation marks may hold commas, line ends and, doubled,
-       quotation marks (RFC 4180).
-.jsonl an object a line.
-"""
-
-import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from absl import logging
 
+from finetuning.table_files import read_table, shown, text_field
 from finetuning.tasks import MULTI, Example, Task
-from tokenization.files import read_lines
+
+_ADVICE = ": see --text_columns, --label_column and --id_column"
 
 
 class Columns(NamedTuple):
@@ -71,7 +65,7 @@ def read_rows(path: str, columns: Columns, kind: str, split: str) -> list[Row]:
     wanted = [*columns.texts, *([columns.id] if columns.id else [])]
     wanted += [columns.label] if split != "test" else []
     rows, lines = [], {}
-    for line, fields in _reader(path)(path, wanted):
+    for line, fields in read_table(path, wanted, _ADVICE):
         place = f"{path}, line {line}"
         row = _row(place, fields, columns, kind, split, len(rows) + 1)
         if row.guid in lines:
@@ -111,7 +105,7 @@ def _label(row: Row, task: Task) -> str | tuple[str, ...] | float:
 
 
 def _row(place: str, fields: Mapping, columns: Columns, kind: str, split: str, number: int) -> Row:
-    texts = [_text(fields[name], name, place) for name in columns.texts]
+    texts = [text_field(fields[name], name, place) for name in columns.texts]
     guid = _scalar(fields[columns.id], columns.id, place) if columns.id else f"{split}-{number}"
     label = None
     if split != "test":
@@ -124,21 +118,11 @@ def _row(place: str, fields: Mapping, columns: Columns, kind: str, split: str, n
     return Row(place, guid, texts[0], texts[1] if len(texts) > 1 else None, label)
 
 
-def _text(value: object, name: str, place: str) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{place}: {name} is {_show(value)} where a text is expected")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{place}: {name} has half of a surrogate pair: replace it") from None
-    return value
-
-
 def _scalar(value: object, name: str, place: str) -> str:
     """Returns what identifies a label or an example; numbers and truth values as JSON writes them."""
     if isinstance(value, bool | int | float):
         return json.dumps(value)
-    if not _text(value, name, place).strip():
+    if not text_field(value, name, place).strip():
         raise ValueError(f"{place}: {name} is empty")
     return value
 
@@ -147,96 +131,5 @@ def _labels(value: object, columns: Columns, place: str) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [part.strip() for part in value.split(columns.label_separator) if part.strip()]
     if not isinstance(value, list):
-        raise ValueError(f"{place}: {columns.label} is {_show(value)} where a list is expected")
+        raise ValueError(f"{place}: {columns.label} is {shown(value)} where a list is expected")
     return tuple(dict.fromkeys(_scalar(label, columns.label, place) for label in value))
-
-
-def _show(value: object) -> str:
-    shown = json.dumps(value)
-    return shown if len(shown) <= 40 else f"{shown[:37]}..."
-
-
-def _reader(path: str):
-    for ending, reader in {".tsv": _read_tsv, ".csv": _read_csv, ".jsonl": _read_jsonl}.items():
-        if path.lower().endswith(ending):
-            return reader
-    raise ValueError(f"{path}: name it .tsv, .csv or .jsonl, by what it is")
-
-
-def _without_mark(lines: Iterator[str]) -> Iterator[str]:
-    for number, line in enumerate(lines):
-        yield line if number else line.removeprefix("\ufeff")
-
-
-def _read_tsv(path: str, wanted: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    lines = enumerate(_without_mark(read_lines(path)), 1)
-    quoted = []
-    for line, fields in _with_header(path, wanted, ((n, text.split("\t")) for n, text in lines)):
-        if any(len(f) > 1 and f[0] == f[-1] == '"' for f in fields.values()):
-            quoted.append(line)
-        yield line, fields
-    if quoted:
-        logging.warning(
-            "%s: %d rows have fields in quotation marks, which stay there in a .tsv, the first is line %d; if they "
-            "were put there by a program, write a .csv instead",
-            path,
-            len(quoted),
-            quoted[0],
-        )
-
-
-def _read_csv(path: str, wanted: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    csv.field_size_limit(2**31 - 1)
-    reader = csv.reader((f"{line}\n" for line in _without_mark(read_lines(path))), strict=True)
-
-    def rows():
-        while True:
-            line = reader.line_num + 1
-            try:
-                yield line, next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise ValueError(
-                    f"{path}, line {line}: {error}: is a quotation mark not closed, or not doubled within others?"
-                ) from None
-
-    yield from _with_header(path, wanted, rows())
-
-
-def _with_header(path: str, wanted: Sequence[str], rows: Iterator[tuple[int, list[str]]]):
-    _, header = next(rows, (1, []))
-    twice = {name for name in header if header.count(name) > 1}
-    if twice & {*wanted}:
-        raise ValueError(f"{path}, line 1: two columns are named {', '.join(sorted(twice))}")
-    _check_names(f"{path}, line 1", wanted, header, "column")
-    for line, fields in rows:
-        if fields in ([], [""]):
-            raise ValueError(f"{path}, line {line}: the line is empty: delete it")
-        if len(fields) != len(header):
-            raise ValueError(
-                f"{path}, line {line}: {len(fields)} fields where line 1 names {len(header)} columns"
-            )
-        yield line, dict(zip(header, fields, strict=True))
-
-
-def _read_jsonl(path: str, wanted: Sequence[str]) -> Iterator[tuple[int, dict]]:
-    for line, text in enumerate(_without_mark(read_lines(path)), 1):
-        place = f"{path}, line {line}"
-        try:
-            fields = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{place} is not JSON: {error}") from None
-        if not isinstance(fields, dict):
-            raise ValueError(f"{place}: {_show(fields)} where an object is expected")
-        _check_names(place, wanted, list(fields), "field")
-        yield line, fields
-
-
-def _check_names(place: str, wanted: Sequence[str], found: Sequence[str], what: str) -> None:
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise ValueError(
-            f"{place}: there is no {what} {missing[0]!r}, only {', '.join(map(repr, found)) or 'none'}: "
-            "see --text_columns, --label_column and --id_column"
-        )
