@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import select
 import shutil
 
 import numpy as np
@@ -55,7 +56,7 @@ class Browser:
     """A headless Chromium, spoken to in the DevTools protocol over a pipe: a JSON object and a zero byte each way."""
 
     def __init__(self, profile):
-        (command_end, self._commands), (answers, answer_end) = os.pipe(), os.pipe()
+        (command_end, self._commands), (self._answers, answer_end) = os.pipe(), os.pipe()
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"]
         self._process = os.posix_spawn(
             CHROMIUM,
@@ -71,7 +72,6 @@ class Browser:
         )
         os.close(command_end)
         os.close(answer_end)
-        self._reader = os.fdopen(answers, "rb")
         self._number, self._session, self._buffer, self.events = 0, {}, b"", []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -95,7 +95,9 @@ class Browser:
 
     def _next(self):
         while b"\0" not in self._buffer:
-            data = self._reader.read1(1 << 16)
+            ready, _, _ = select.select([self._answers], [], [], 60)
+            assert ready, "the browser has not answered for a minute"
+            data = os.read(self._answers, 1 << 16)
             assert data, "the browser has gone"
             self._buffer += data
         message, _, self._buffer = self._buffer.partition(b"\0")
@@ -133,7 +135,7 @@ class Browser:
         self.call("Browser.close")
         os.close(self._commands)
         os.waitpid(self._process, 0)
-        self._reader.close()
+        os.close(self._answers)
 
 
 @pytest.fixture(scope="module")
