@@ -80,6 +80,12 @@ def build(
         except ValueError:
             shutil.rmtree(work_dir)  # of no use, as the input or a flag must change
             raise
+        except OSError as error:
+            free = shutil.disk_usage(work_dir).free >> 20
+            raise OSError(
+                f"{error}; {free} MB are free for {work_dir}, which keeps what is done: "
+                "the same command goes on from there"
+            ) from error
         finally:
             del lock
 

@@ -26,12 +26,12 @@ class Job(NamedTuple):
         return os.path.exists(self.folder(*names))
 
 
-def total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def total(counts: Iterable[Mapping[str, int]]) -> collections.Counter[str]:
     """Returns the sum of counts, by name."""
     found = collections.Counter()
     for some in counts:
         found.update(some)
-    return dict(found)
+    return found
 
 
 def finish(results: Iterable, line: str) -> None:

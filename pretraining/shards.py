@@ -30,8 +30,8 @@ def write_files(
     of_file = {file: list(group) for file, group in itertools.groupby(parts, lambda p: p.file)}
     if len(of_file) < len(output_files):
         raise ValueError(
-            f"--output_file names {len(output_files)} files, the text gives only "
-            f"{sum(sizes.values())} sequences: name fewer files"
+            f"the text gives only {sum(sizes.values())} sequences, which is too little for the "
+            f"{len(output_files)} files of --output_file"
         )
     done = {f: shard for f, path in enumerate(output_files) if (shard := _finished(job, f, path))}
     missing = [
@@ -74,14 +74,10 @@ def _make_part(job: Job, part: Part) -> None:
 def _join(job: Job, parts: Sequence[Part], path: str) -> dict:
     """Writes a record file, which is the files of its parts end to end, and notes what it holds."""
     folders = [_part_folder(job, part) for part in parts]
-    temporary = f"{path}.tmp"
-    with tf.io.gfile.GFile(temporary, "wb") as file:
-        for folder in folders:
-            with open(os.path.join(folder, "records"), "rb") as records:
-                while data := records.read(COPIED_AT_ONCE):
-                    file.write(data)
-    size = tf.io.gfile.stat(temporary).length
-    tf.io.gfile.rename(temporary, path, overwrite=True)
+    try:
+        size = _concatenate([os.path.join(folder, "records") for folder in folders], path)
+    except tf.errors.OpError as error:
+        raise OSError(f"{path} cannot be written: {error.message}") from error
     statistics = merge([read_json(os.path.join(f, "statistics.json")) for f in folders])
     shard = {"records": statistics["rows"], "bytes": size, "statistics": statistics}
     os.makedirs(job.folder("shards"), exist_ok=True)
@@ -89,3 +85,17 @@ def _join(job: Job, parts: Sequence[Part], path: str) -> dict:
     for folder in folders:
         shutil.rmtree(folder)
     return shard
+
+
+def _concatenate(sources: Sequence[str], path: str) -> int:
+    """Writes a file, which appears when it is whole, and returns its size in bytes."""
+    temporary, remote = f"{path}.tmp", "://" in path
+    with tf.io.gfile.GFile(temporary, "wb") if remote else open(temporary, "wb") as file:
+        for source in sources:
+            with open(source, "rb") as records:
+                shutil.copyfileobj(records, file, COPIED_AT_ONCE)
+        if not remote:
+            file.flush()
+            os.fsync(file.fileno())
+    tf.io.gfile.rename(temporary, path, overwrite=True)
+    return tf.io.gfile.stat(path).length
