@@ -8,12 +8,12 @@ VOCAB = {token: index for index, token in enumerate("[PAD] [UNK] [CLS] [SEP] [MA
 
 
 def rows(**changed):
-    """[CLS] 5 6 7 [SEP] 8 [UNK] [SEP] with 6 hidden, 7 kept and [UNK] replaced by 9; [CLS] 5 [SEP] with 5 hidden."""
+    """[CLS] 5 6 7 [SEP] [UNK] 8 [SEP] with 6 hidden, 7 kept and [UNK] replaced by 9; [CLS] 5 [SEP] with 5 hidden."""
     made = {
-        "input_ids": [[2, 5, 4, 7, 3, 8, 9, 3, 0], [2, 4, 3, 0, 0, 0, 0, 0, 0]],
+        "input_ids": [[2, 5, 4, 7, 3, 9, 8, 3, 0], [2, 4, 3, 0, 0, 0, 0, 0, 0]],
         "input_mask": [[1] * 8 + [0], [1] * 3 + [0] * 6],
         "segment_ids": [[0] * 5 + [1] * 3 + [0], [0] * 9],
-        "masked_lm_positions": [[2, 3, 6, 0], [1, 0, 0, 0]],
+        "masked_lm_positions": [[2, 3, 5, 0], [1, 0, 0, 0]],
         "masked_lm_ids": [[6, 7, 1, 0], [5, 0, 0, 0]],
         "masked_lm_weights": [[1.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]],
         "next_sentence_labels": [[1], [-1]],
@@ -32,7 +32,7 @@ def packed():
         "input_ids": np.array([[*first[:8], *second[:3], 0, 0]]),
         "input_mask": np.array([[1] * 11 + [0] * 2]),
         "segment_ids": np.array([[0] * 5 + [1] * 3 + [0] * 5]),
-        "masked_lm_positions": np.array([[2, 3, 6, 9, 0]]),
+        "masked_lm_positions": np.array([[2, 3, 5, 9, 0]]),
         "masked_lm_ids": np.array([[6, 7, 1, 5, 0]]),
         "masked_lm_weights": np.array([[1.0] * 4 + [0.0]]),
         "next_sentence_labels": np.array([[1, -1, -1]]),
@@ -57,7 +57,7 @@ def test_masked_tokens_are_counted_by_what_stands_for_them():
     found = row_statistics(rows(), VOCAB)
     assert (found["masked"], found["hidden"], found["random"], found["kept"]) == (4, 2, 1, 1)
     assert found["masked_per_row"] == histogram([3, 1], 4)
-    assert found["masked_positions"] == histogram([2, 3, 6, 1], 8)
+    assert found["masked_positions"] == histogram([2, 3, 5, 1], 8)
     assert found["masked_runs"] == histogram([2, 1, 1], 4)
 
 
