@@ -16,7 +16,7 @@ from training.progress import NOT_SCORES, read_scalars
 from training.results import Run, write_results_json
 
 MAX_SHOWN = 100  # errors on the page
-MAX_LABELS = 20  # rows and columns of the confusion matrix
+MAX_LABELS = 20  # in the confusion matrix, and on the console
 MAX_CHARACTERS, MAX_WORDS = 2000, 300  # of a text, of a tagged sentence
 
 # The settings that people ask for first; the page shows them whether they were given or not.
@@ -52,7 +52,7 @@ def write_report(
     body = "".join(
         (
             f"<header>\n<p>{_summary(findings, step)}</p>\n{tiles(dict(sorted(results.items())))}</header>\n",
-            section("Labels", _label_table(findings.label_scores), _confusion(findings.confusion)),
+            section("Labels", _label_table(findings.label_scores), _confusion(findings)),
             section("Numbers", _scatter(findings.points)),
             section("Training", _curves(output_dir)),
             section("The worst errors", _errors(findings.errors)),
@@ -65,12 +65,20 @@ def write_report(
 
 
 def console_table(label_scores: Mapping[str, LabelScore]) -> str:
-    """Returns the scores as lines of aligned columns."""
-    rows = [_LABEL_HEADER, *_score_rows(label_scores)]
+    """Returns the scores of the first labels as lines of aligned columns."""
+    rows = [_LABEL_HEADER, *_score_rows(dict(islice(label_scores.items(), MAX_LABELS)))]
+    rows = [[_printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
+    lines = [
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    )
+    ]
+    left_out = len(label_scores) - MAX_LABELS
+    return "\n".join(lines + ([f"and {left_out:,} more in report.html"] if left_out > 0 else []))
+
+
+def _printable(text: str) -> str:
+    """Escapes what would do something to a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _score_rows(label_scores: Mapping[str, LabelScore]) -> list[list[str]]:
@@ -121,23 +129,26 @@ def _label_table(label_scores: Mapping[str, LabelScore]) -> str:
     return table(_LABEL_HEADER, rows, "labels") if rows else ""
 
 
-def _confusion(confusion: Mapping[tuple[str, str], int]) -> str:
-    if not confusion:
+def _confusion(findings: Findings) -> str:
+    if not findings.confusion:
         return ""
-    labels = sorted({label for pair in confusion for label in pair})
+    order = {label: place for place, label in enumerate(findings.label_scores)}
+    labels = sorted(
+        {label for pair in findings.confusion for label in pair},
+        key=lambda label: (order.get(label, len(order)), label),
+    )
     note = ""
     if len(labels) > MAX_LABELS:
-        wrong = Counter()
-        for (gold, predicted), count in confusion.items():
-            wrong.update({gold: count, predicted: count} if gold != predicted else {})
         note = (
             f"<p>These are the {MAX_LABELS} of {len(labels):,} labels with the most errors.</p>\n"
         )
-        labels = sorted(label for label, _ in wrong.most_common(MAX_LABELS))
-    return (
-        "<h3>What is taken for what</h3>\n"
-        f"{note}{heat_map(confusion, labels, labels, 'gold ↓ predicted →')}"
-    )
+        wrong = Counter()
+        for (gold, predicted), count in findings.confusion.items():
+            wrong.update({gold: count, predicted: count} if gold != predicted else {})
+        most = {label for label, _ in wrong.most_common(MAX_LABELS)}
+        labels = [label for label in labels if label in most]
+    matrix = heat_map(findings.confusion, labels, labels, "gold ↓ predicted →")
+    return f"<h3>What is taken for what</h3>\n{note}{matrix}"
 
 
 def _scatter(points: Sequence[tuple[float, float]]) -> str:

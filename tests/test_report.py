@@ -195,3 +195,17 @@ def test_the_console_table_is_aligned():
         "a               -   0.500  0.667  1,234",
         "longer      1.000   0.000  0.000      5",
     ]
+
+
+def test_the_console_is_kept_short_and_calm(monkeypatch):
+    monkeypatch.setattr(report, "MAX_LABELS", 2)
+    score = LabelScore(1, 1, 1, 7)
+    table = console_table(dict.fromkeys(["\x1b[2Jé\n", "b", "c", "d", "e"], score))
+    assert [line.split()[0] for line in table.splitlines()] == ["label", "\\x1b[2Jé\\n", "b", "and"]
+    assert table.endswith("and 3 more in report.html")
+
+
+def test_labels_are_confused_in_the_order_of_the_task(tmp_path):
+    answers = [Answer("", {}, *pair) for pair in ("ab", "ba", "cc")]
+    _, text, _ = write(tmp_path, compare_classes(answers, "cabd"))
+    assert "predicted → c a b c 1 0 0 a 0 0 1 b 0 1 0" in text
