@@ -105,11 +105,11 @@ def find_records(
     paths = match_files(FLAGS[flag].value, flag)
     files = scan_files(paths, FLAGS.skip_corrupt_records)
     spec = schema_of(files, max_seq_length, max_predictions_per_seq)
-    lengths = max_seq_length, max_predictions_per_seq
-    masker = (
-        None if "masked_lm_ids" in spec else masker_from_flags(flag, config.vocab_size, *lengths)
-    )
-    check_first_records(files, spec, config.vocab_size, prefix)
+    masker, vocab_size = None, config.vocab_size
+    if "masked_lm_ids" not in spec:
+        masker = masker_from_flags(flag, vocab_size, max_seq_length, max_predictions_per_seq)
+        vocab_size = masker.vocab_size
+    check_first_records(files, spec, vocab_size, prefix)
     check_manifests(
         files,
         {"max_seq_length": max_seq_length},

@@ -33,6 +33,10 @@ class Masker:
       max_span_words: M, most words of a span, at least 1. Only for spans, as the next.
       span_continue_prob: how much rarer a span is than one that is a word shorter, in [0, 1]. 0.8 and 10 words are the
         paper's, and give 3.8 words on average.
+
+    Attributes:
+      vocab_size: V, one more than the largest id.
+      max_predictions_per_seq: P.
     """
 
     def __init__(
@@ -51,7 +55,8 @@ class Masker:
         self._mask_id = vocab["[MASK]"]
         # The whole vocabulary, special tokens and unused entries too, as in the original.
         self._random_ids = np.array([*vocab.values()], np.int32)
-        self._candidates = np.ones(self._random_ids.max() + 1, bool)
+        self.vocab_size = max(vocab.values()) + 1
+        self._candidates = np.ones(self.vocab_size, bool)
         self._candidates[[vocab["[CLS]"], vocab["[SEP]"]]] = False
         self._continues = np.zeros_like(self._candidates)
         self._continues[[i for token, i in vocab.items() if token.startswith("##")]] = True

@@ -378,6 +378,7 @@ def test_flags_of_masking_change_what_is_masked(run, inputs, unmasked, dynamic, 
 MASKS_REFUSED = {
     "no vocabulary": (dict(vocab_file=None), "--input_file hold no masks: give the --vocab_file"),
     "large vocabulary": (dict(vocab_file="{folder}/large.txt"), "15 tokens, but"),
+    "small vocabulary": (dict(vocab_file="{folder}/small.txt"), "outside 0 to 6"),
     "no mask token": (dict(vocab_file="{folder}/odd.txt"), "lacks [MASK]"),
     "masks already": (
         dict(input_file="{inputs}/13.tfrecord", masked_lm_prob=0.3),
@@ -390,6 +391,7 @@ MASKS_REFUSED = {
 @pytest.mark.parametrize("case", MASKS_REFUSED)
 def test_what_is_wrong_with_masking_is_told_before_training(run, inputs, unmasked, tmp_path, case):
     (tmp_path / "large.txt").write_text("\n".join([*VOCAB, "more"]))
+    (tmp_path / "small.txt").write_text("\n".join(VOCAB[:7]))
     (tmp_path / "odd.txt").write_text("\n".join(VOCAB).replace("[MASK]", "mask"))
     changes, expected = MASKS_REFUSED[case]
     places = dict(inputs=inputs, folder=tmp_path)
