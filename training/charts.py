@@ -13,6 +13,7 @@ Point = tuple[float, float]
 MAX_POINTS = 300  # of a line; of more, the means of neighbours are drawn
 MAX_DOTS = 3000  # of a scatter plot; of more, each n-th is drawn
 NUM_COLORS = 4
+LEVEL_NAMES = 6  # of columns of a heat map; the names of more stand upright
 
 # Units of the drawing, which are pixels where the page gives it its full width.
 _WIDTH, _HEIGHT = 360, 220
@@ -32,6 +33,7 @@ svg polyline { fill: none; stroke-width: 1.75; stroke-linejoin: round; }
 .legend { margin: 0; font-size: .8rem; color: var(--faint); } .legend span { margin-inline-end: 1rem; }
 .legend b { display: inline-block; width: 1em; height: .2em; vertical-align: middle; margin-inline-end: .3em; }
 .heat { font-size: .875rem; } .heat th { font-weight: 400; } .heat td, .heat th { padding: .3rem .6rem; }
+.dense th + th { writing-mode: vertical-rl; rotate: 180deg; vertical-align: middle; } .dense th { white-space: nowrap; }
 .heat td { text-align: end; border: 1px solid var(--line);
   background: color-mix(in srgb, var(--series-0) calc(var(--share) * 60%), transparent); }
 """
@@ -149,7 +151,8 @@ def heat_map(
         + "\n"
         for row in rows
     )
-    return f'<div class="wide"><table class="heat">\n<tr><th>{escape(corner)}{head}\n{body}</table></div>\n'
+    kind = "heat dense" if len(columns) > LEVEL_NAMES else "heat"
+    return f'<div class="wide"><table class="{kind}">\n<tr><th>{escape(corner)}{head}\n{body}</table></div>\n'
 
 
 def _heat_cell(count: int, total: int) -> str:
