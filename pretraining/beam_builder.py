@@ -61,9 +61,12 @@ def build(
     Raises:
       ValueError, OSError: see `builder.build`.
     """
+    try:
+        pipeline = beam.Pipeline(options=PipelineOptions(list(pipeline_options)))
+    except ImportError as error:
+        raise ValueError(f"--runner needs a part of Apache Beam that is missing: {error}") from None
     parts_folder = f"{output_files[0]}.parts"
     tf.io.gfile.makedirs(parts_folder)
-    pipeline = beam.Pipeline(options=PipelineOptions(list(pipeline_options)))
     documents, counts = _tokenized(pipeline, recipe, files, on_bad_utf8)
     partitions, number = _partitions(documents, counts, recipe, memory_mb)
     parts, plan_counts = _parts(partitions, recipe, output_files, parts_folder)

@@ -13,6 +13,9 @@ from pretraining.recipe import Recipe  # noqa: E402
 
 WORDS = "the red blue boat house runs sleeps fast slow .".split()
 VOCAB = [*"[PAD] [UNK] [CLS] [SEP] [MASK] ##s".split(), *WORDS]
+# By its own name: as DirectRunner, Beam looks for a newer one on the network first.
+LOCAL = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"]
+SEVERAL = [*LOCAL, "--direct_num_workers=2", "--direct_running_mode=multi_processing"]
 RECIPES = {
     "pairs": {},
     "packed": dict(objective="doc_sentences", max_sequences_per_row=3, masking="span"),
@@ -30,6 +33,10 @@ def corpus(tmp_path_factory):
         documents = [[sentence(rng) for _ in range(rng.randint(1, 7))] for _ in range(number)]
         (folder / name).write_text("\n\n".join("\n".join(document) for document in documents))
     return folder
+
+
+def on_beam(*arguments, options=LOCAL, **settings):
+    return beam_builder.build(*arguments, pipeline_options=options, **settings)
 
 
 def sentence(rng):
@@ -55,7 +62,7 @@ def made(build, corpus, folder, num_files=3, **changes):
 @pytest.mark.parametrize("changes", RECIPES.values(), ids=RECIPES)
 def test_the_record_files_and_the_manifest_are_those_of_one_machine(corpus, tmp_path, changes):
     expected, expected_manifest = made(builder.build, corpus, tmp_path / "one", **changes)
-    found, found_manifest = made(beam_builder.build, corpus, tmp_path / "cluster", **changes)
+    found, found_manifest = made(on_beam, corpus, tmp_path / "cluster", **changes)
     assert found_manifest["settings"]["partitions"] > 1
     assert found == expected
     assert found_manifest == expected_manifest
@@ -68,14 +75,14 @@ BAD = {
 }
 
 
-def told(corpus, folder, case, options=()):
+def told(corpus, folder, case, options=LOCAL):
     """Returns the error of a build of bad input."""
     text, num_files, _ = BAD[case]
     (folder / "text.txt").write_bytes(text)
     outputs = [str(folder / f"out-{number}") for number in range(num_files)]
     recipe = Recipe(str(corpus / "vocab.txt"), dupe_factor=1)
     with pytest.raises(ValueError) as error:
-        beam_builder.build(recipe, [str(folder / "text.txt")], outputs, pipeline_options=options)
+        on_beam(recipe, [str(folder / "text.txt")], outputs, options=options)
     return str(error.value)
 
 
@@ -91,17 +98,10 @@ def test_nothing_is_left_of_bad_input(corpus, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
 
 
-SEVERAL = [
-    "--runner=DirectRunner",
-    "--direct_num_workers=2",
-    "--direct_running_mode=multi_processing",
-]
-
-
 @pytest.mark.slow
 def test_several_processes_make_the_same_files(corpus, tmp_path):
-    expected = made(beam_builder.build, corpus, tmp_path / "one")
-    build = functools.partial(beam_builder.build, pipeline_options=SEVERAL)
+    expected = made(on_beam, corpus, tmp_path / "one")
+    build = functools.partial(on_beam, options=SEVERAL)
     assert made(build, corpus, tmp_path / "several") == expected
 
 
@@ -109,3 +109,14 @@ def test_several_processes_make_the_same_files(corpus, tmp_path):
 def test_what_another_process_found_wrong_is_told_as_what_this_one_did(corpus, tmp_path):
     found = told(corpus, tmp_path, "not UTF-8", SEVERAL)
     assert found == told(corpus, tmp_path, "not UTF-8")
+
+
+def test_a_runner_that_there_is_not_is_told_and_leaves_nothing(corpus, tmp_path):
+    with pytest.raises(ValueError, match="NoRunner"):
+        on_beam(
+            Recipe(str(corpus / "vocab.txt")),
+            [str(corpus / "a.txt")],
+            [str(tmp_path / "out")],
+            options=["--runner=NoRunner"],
+        )
+    assert not list(tmp_path.iterdir())
