@@ -75,8 +75,8 @@ def tokenize_block(
     Args:
       block: of `read_blocks`.
       tokenizer: of the vocabulary.
-      on_bad_utf8: "error" raises at bytes that are not UTF-8, "replace" puts U+FFFD in their place, "skip" leaves their
-        lines out.
+      on_bad_utf8: "error" raises at bytes that are not UTF-8, "replace" puts U+FFFD in their place (which the tokenizer
+        takes out), "skip" leaves their lines out.
 
     Raises:
       ValueError: the text is binary, or not UTF-8; names file, line and byte.

@@ -1,16 +1,20 @@
 """From text to record files: the same whatever stops it, nothing lost, and errors that leave nothing behind."""
 
 import collections
+import json
 import os
 import pathlib
+import random
 import resource
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import tensorflow as tf
 
-from pretraining import partitions, work_folder
+from pretraining import partitions, parts, text_blocks, work_folder
 from pretraining.builder import build
 from pretraining.recipe import OBJECTIVES, Recipe
 from pretraining.records import feature_spec
@@ -166,25 +170,60 @@ def test_finished_files_are_not_made_again(tmp_path, corpus, recipe, monkeypatch
 
 
 DRIVER = """
-import sys
+import json, sys
+from pretraining import parts, text_blocks
 from pretraining.builder import build
 from pretraining.recipe import Recipe
-recipe = Recipe(sys.argv[1], max_seq_length=23, max_predictions_per_seq=5, dupe_factor=3)
-build(recipe, sys.argv[2:4], sys.argv[4:], num_workers=2)
+text_blocks.BLOCK_BYTES, parts.PART_POSITIONS = 101, 23 * 31
+recipe, files, output_files = json.loads(sys.argv[1])
+build(Recipe(*recipe), files, output_files, num_workers=2)
 """
 
 
-def driver(corpus, recipe, tmp_path):
-    command = [sys.executable, "-c", DRIVER, recipe.vocab_file, *corpus, *outputs(tmp_path)]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+@pytest.fixture
+def small_tasks(monkeypatch):
+    """Many small blocks and parts, as `DRIVER` has them."""
+    monkeypatch.setattr(text_blocks, "BLOCK_BYTES", 101)
+    monkeypatch.setattr(parts, "PART_POSITIONS", 23 * 31)
 
 
-def test_two_processes_give_the_same_records_as_one(tmp_path, corpus, recipe):
+def two_processes(recipe, corpus, output_files, seconds=None):
+    """Returns the exit status of a build; -9 if it took longer and was killed."""
+    arguments = json.dumps([recipe, corpus, output_files])
+    process = subprocess.Popen([sys.executable, "-c", DRIVER, arguments], cwd=ROOT)
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def test_two_processes_give_the_same_records_as_one(tmp_path, corpus, recipe, small_tasks):
     build(recipe, corpus, outputs(tmp_path))
     expected = content(outputs(tmp_path))
-    process = driver(corpus, recipe, tmp_path)
-    assert process.wait() == 0, process.stderr.read()
+    assert two_processes(recipe, corpus, outputs(tmp_path)) == 0
     assert content(outputs(tmp_path)) == expected
+
+
+@pytest.mark.slow
+def test_killed_builds_go_on(tmp_path, corpus, recipe, small_tasks):
+    corpus = [corpus[n % 2] for n in range(23)]
+    build(recipe, corpus, outputs(tmp_path))
+    expected = content(outputs(tmp_path))
+    for path in outputs(tmp_path):
+        os.remove(path)
+    start = time.monotonic()
+    assert two_processes(recipe, corpus, outputs(tmp_path)) == 0
+    whole = time.monotonic() - start
+    for path in outputs(tmp_path):
+        os.remove(path)
+    rng, killed = random.Random(7), 0
+    while status := two_processes(recipe, corpus, outputs(tmp_path), whole * rng.random()):
+        assert status == -signal.SIGKILL
+        killed += 1
+        assert killed < 50
+    assert killed and content(outputs(tmp_path)) == expected
+    assert not list(tmp_path.glob("*.work"))
 
 
 def text_file(tmp_path, data):
