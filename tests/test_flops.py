@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from finetuning import (
     features,
+    multiple_choice,
     objective,
     squad_objective,
     squad_records,
@@ -21,7 +22,7 @@ from pretraining import records
 from training.optimizer import AdamWeightDecay
 from training.train_step import train_step
 
-BATCH, LENGTH, PREDICTIONS, SLOTS, LABELS = 3, 11, 2, 7, 5
+BATCH, LENGTH, PREDICTIONS, SLOTS, LABELS, CHOICES = 3, 11, 2, 7, 5, 13
 TASKS = {
     "pretraining": (
         heads.BertPretrainer,
@@ -46,6 +47,12 @@ TASKS = {
         tagging_objective.OBJECTIVE,
         tagging_features.feature_spec(LENGTH),
         lambda config: flops.tagger_flops(config, LENGTH, LABELS),
+    ),
+    "multiple choice": (
+        heads.BertMultipleChoice,
+        objective.classifier_objective(),
+        multiple_choice.feature_spec(LENGTH, CHOICES),
+        lambda config: flops.multiple_choice_flops(config, LENGTH, CHOICES),
     ),
     "squad": (
         heads.BertSpanPredictor,

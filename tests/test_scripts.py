@@ -291,7 +291,10 @@ def test_help_lists_the_flags(script):
 
 
 def test_two_scripts_can_be_imported_in_one_process():
-    code = "import run_classifier, run_squad, run_pretraining, extract_features"
+    code = (
+        "import run_classifier, run_squad, run_pretraining, extract_features, run_tagger, "
+        "run_multiple_choice"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -67,5 +67,6 @@ def read_tokenizer(config: BertConfig) -> FullTokenizer:
     """Returns the tokenizer, after a check that it fits the model."""
     validate_case_matches_checkpoint(FLAGS.do_lower_case, FLAGS.init_checkpoint)
     tokenizer = FullTokenizer(FLAGS.vocab_file, FLAGS.do_lower_case)
+    tokenizer.check_special_tokens()
     config.check_vocab_size(len(tokenizer.vocab), FLAGS.vocab_file)
     return tokenizer
