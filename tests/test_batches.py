@@ -88,7 +88,7 @@ def test_integers_become_32_bits(write):
     assert batch["number"].dtype == tf.int32
 
 
-NOISY = Augmentation(3, lambda features, noise: features | {"noise": noise})
+NOISY = Augmentation(7, lambda features, noise: features | {"noise": noise})
 
 
 def noisy(dataset, count):
@@ -108,7 +108,7 @@ def noisy_training(files, batch_size, count, seed=7, first_step=0):
 
 def test_noise_is_as_large_as_asked_for(write):
     batches = train_batches(write(7), SPEC, 5, seed=7, augmentation=NOISY)
-    assert batches.element_spec["noise"] == tf.TensorSpec([5, 3], tf.float32)
+    assert batches.element_spec["noise"] == tf.TensorSpec([5, 7], tf.float32)
 
 
 def test_noise_is_uniform(write):
