@@ -58,6 +58,7 @@ def test_masks_beyond_the_room_of_a_row_keep_sequences_apart():
 def test_a_row_has_no_more_sequences_than_slots():
     assert packed_together([3] * 7, slots=7) == {frozenset(range(7))}
     assert sorted(map(len, packed_together([3] * 7, slots=3))) == [1, 3, 3]
+    assert sorted(map(len, packed_together([11, 3, 3, 3, 3], slots=3))) == [2, 3]
 
 
 def test_of_mixed_lengths_hardly_any_padding_is_left():
