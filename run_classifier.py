@@ -180,9 +180,8 @@ def evaluate(
 ) -> dict[str, np.float32]:
     """Writes eval_results.txt and the report, and returns the results."""
     results = evaluation_metrics(batches, task)
-    write_eval_results(
-        output_dir, original_metrics(results) if task.is_of_original else results, step
-    )
+    listed = original_metrics(results) if task.is_of_original else results
+    write_eval_results(output_dir, listed, step, others=results)
     logging.info("%s", "  ".join(f"{name} {results[name]:.5f}" for name in sorted(results)))
     findings = evaluation_findings(task, examples, real_examples(batches))
     write_report(output_dir, task.name, results, step, findings, run_from_flags())

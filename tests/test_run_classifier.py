@@ -124,7 +124,7 @@ BAD_FLAGS = {
     "a task's data for own": (dict(data_dir="."), "custom has no use for --data_dir"),
     "a language": (dict(xnli_language="de"), "custom has no use for --xnli_language"),
     "no file": (dict(do_eval="true"), "--do_eval needs --dev_file"),
-    "three texts": (dict(text_columns="a,b,c"), "--text_columns names one or two"),
+    "three texts": (dict(text_columns="a,b,c"), "--text_columns=a,b,c: name one or two columns"),
     "no folder": (dict(task_name="rte", train_file=None), "rte needs --data_dir"),
     "no column": (dict(label_column="stars"), "there is no column 'stars'"),
     "one class": (dict(label_column="same"), "all labels are 1: there is nothing to learn"),
@@ -156,6 +156,7 @@ def test_a_dry_run_of_own_data_lists_all_problems_at_once(files):
     write_csv(files / "train.csv", ["text", "label"], [["a", "yes"], ["b", "no"]])
     write_csv(files / "dev.csv", ["text"], [["a"]])
     flags = custom_flags(files, dev_file=files / "dev.csv", do_eval="true", vocab_file="nowhere")
+    flags["train_batch_size"] = 2
     status, _, stderr = run("run_classifier.py", **flags, dry_run="true")
     assert status == 1
     assert "2 problems" in stderr and "no column 'label'" in stderr and "nowhere" in stderr
