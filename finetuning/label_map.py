@@ -128,15 +128,15 @@ def label_weights(text: str | None, task: Task, examples: Sequence[Example]) -> 
     if text == "balanced":
         counts, n = _counts(examples), len(examples)
         if task.kind == MULTI:  # those with a label weigh as much as those without it
-            return [(n - counts[label]) / max(counts[label], 1) for label in task.labels]
+            return [max(n - counts[label], 1) / max(counts[label], 1) for label in task.labels]
         return [n / (len(task.labels) * max(counts[label], 1)) for label in task.labels]
     try:
         weights = [float(part) for part in text.split(",")]
     except ValueError:
         weights = []
-    if len(weights) != len(task.labels) or not all(0 <= w < float("inf") for w in weights):
+    if len(weights) != len(task.labels) or not all(0 < w < float("inf") for w in weights):
         raise ValueError(
-            f"--class_weights={text}: write 'balanced', or a number from 0 up for each of {_some(task.labels)}"
+            f"--class_weights={text}: write 'balanced', or a number above 0 for each of {_some(task.labels)}"
         )
     return weights
 

@@ -109,6 +109,11 @@ def test_balanced_positives_weigh_as_much_as_the_negatives():
     assert label_weights("balanced", Task("", ("x", "y"), {}, MULTI), labelled) == [1 / 4, 4 / 1]
 
 
+def test_a_label_of_all_or_of_no_example_has_a_weight_too():
+    task = Task("", ("x", "y"), {}, MULTI)
+    assert label_weights("balanced", task, examples(("x",), ("x",), ("x",))) == [1 / 3, 3 / 1]
+
+
 def test_weights_may_be_given():
     assert label_weights("0.5,3", Task("", ("x", "y"), {}), []) == [0.5, 3.0]
     assert label_weights(None, Task("", ("x", "y"), {}), []) is None
@@ -120,9 +125,10 @@ def test_weights_may_be_given():
         (
             "1",
             SINGLE,
-            "--class_weights=1: write 'balanced', or a number from 0 up for each of x, y",
+            "--class_weights=1: write 'balanced', or a number above 0 for each of x, y",
         ),
         ("1,-1", SINGLE, "--class_weights=1,-1"),
+        ("1,0", SINGLE, "--class_weights=1,0"),
         ("1,nan", MULTI, "--class_weights=1,nan"),
         ("much,more", MULTI, "--class_weights=much,more"),
         ("balanced", REGRESSION, "a regression has none"),
