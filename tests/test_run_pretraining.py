@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pretraining import manifest
+from pretraining.recipe import Recipe
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 VOCAB = "[PAD] [UNK] [CLS] [SEP] [MASK] the red blue boat house runs sleeps fast .".split()
 # Several runs in one process: starting TensorFlow takes longer than they do.
@@ -400,4 +403,47 @@ def test_what_is_wrong_with_masking_is_told_before_training(run, inputs, unmaske
         for name, value in changes.items()
     }
     assert expected in run(one_phase(inputs, tmp_path / "run", **{**unmasked, **changes}))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def with_manifests(inputs, unmasked, tmp_path):
+    """Copies the records of both phases, each with a manifest, the second with other flags."""
+
+    def copy(**changed):
+        nothing = dict.fromkeys(
+            "positions tokens unknown sequences rows label_0 label_1".split(), 0
+        )
+        recipe = Recipe(str(unmasked["vocab_file"]))
+        for length, count in ((13, 31), (23, 19)):
+            path = shutil.copy(inputs / f"{length}.tfrecord", tmp_path)
+            made = dict(max_seq_length=length) | (changed if length == 23 else {})
+            manifest.write(recipe._replace(**made), {}, [], {}, nothing, [(path, count)])
+        (tmp_path / "other.txt").write_text("\n".join(reversed(VOCAB)))
+        return two_phases(tmp_path, tmp_path / "run", bert_config_file=inputs / "bert_config.json")
+
+    return copy
+
+
+MANIFEST_REFUSED = {
+    "made anew": (
+        dict(max_seq_length=17),
+        {},
+        "--max_seq_length=17, but here --phase2_max_seq_length=23",
+    ),
+    "other vocabulary": ({}, dict(vocab_file="{folder}/other.txt"), "other.txt is another"),
+    "two kinds": (dict(do_lower_case=False), {}, "are of another --do_lower_case than"),
+    "cased model": (
+        {},
+        dict(init_checkpoint="cased_L-2_H-15_A-3/bert_model.ckpt"),
+        "a cased model",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MANIFEST_REFUSED)
+def test_what_the_manifest_tells_of_a_mismatch_stops_training(run, with_manifests, tmp_path, case):
+    made, changes, expected = MANIFEST_REFUSED[case]
+    changes = {name: value.format(folder=tmp_path) for name, value in changes.items()}
+    assert expected in run({**with_manifests(**made), **changes})
     assert not (tmp_path / "run").exists()
