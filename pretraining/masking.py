@@ -125,6 +125,48 @@ class Masker:
             "masked_lm_weights": tf.cast(weights, tf.float32),
         }
 
+    def mask_arrays(
+        self, input_ids: np.ndarray, input_mask: np.ndarray, noise: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Returns what a call returns, as arrays; single pieces in a third of the time."""
+        if self._masking != "wordpiece":
+            return {name: t.numpy() for name, t in self(input_ids, input_mask, noise).items()}
+        size = input_ids.shape[1]
+        order, kinds, ids, _ = np.split(noise, np.cumsum(self._noise_sizes(size)[:3]), axis=1)
+        positions = self._pieces_of_arrays(input_ids, input_mask, order)  # [N, P]
+        weights = positions < size
+        positions[~weights] = 0
+        labels = np.take_along_axis(input_ids, positions, axis=1)  # [N, P]
+        random = self._random_ids[(ids * len(self._random_ids)).astype(np.int32)]
+        replacements = np.where(kinds < MASKED + KEPT, labels, random)
+        replacements[kinds < MASKED] = self._mask_id
+        output = input_ids.copy()
+        rows, _ = np.nonzero(weights)
+        output[rows, positions[weights]] = replacements[weights]
+        return {
+            "input_ids": output,
+            "masked_lm_positions": positions,
+            "masked_lm_ids": labels * weights,
+            "masked_lm_weights": weights.astype(np.float32),
+        }
+
+    def _pieces_of_arrays(self, input_ids, input_mask, order):
+        """Returns int32 [N, P], the positions of the chosen pieces, ascending; S where there is none."""
+        size, most = input_ids.shape[1], self.max_predictions_per_seq
+        real = input_mask != 0
+        # Positive floats are in the order of their bits. With the position below them no two are equal.
+        keys = order.view(np.int32).astype(np.int64) << 16 | np.arange(size)
+        none = np.iinfo(np.int64).max
+        keys[~(real & self._candidates.take(input_ids))] = none
+        if most < size:
+            keys = np.partition(keys, most, axis=1)[:, :most]
+        keys.sort(axis=1)
+        budgets = self._budgets(size).take(real.sum(1))[:, np.newaxis]
+        chosen = (keys != none) & (np.arange(keys.shape[1]) < budgets)
+        positions = np.where(chosen, keys & 0xFFFF, size).astype(np.int32)
+        positions.sort(axis=1)
+        return np.pad(positions, [(0, 0), (0, max(0, most - size))], constant_values=size)
+
     def _budgets(self, size: int) -> np.ndarray:
         """Returns int32 [S + 1]: how many tokens to choose of 0, 1, 2... tokens."""
         wanted = [max(1, round(length * self._prob)) for length in range(size + 1)]

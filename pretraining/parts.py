@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from pretraining.masking import Masker
 from pretraining.packing import pack, packed_rows
@@ -98,7 +97,7 @@ def _masked(
     for start in range(0, len(ids), MASKED_AT_ONCE):
         some = slice(start, start + MASKED_AT_ONCE)
         noise = rng.random((len(ids[some]), noise_size), np.float32)
-        made.append(masker(tf.constant(ids[some]), tf.constant(real[some]), tf.constant(noise)))
+        made.append(masker.mask_arrays(ids[some], real[some], noise))
     return {name: np.concatenate([chunk[name] for chunk in made]) for name in made[0]}
 
 

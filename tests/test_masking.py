@@ -246,3 +246,21 @@ def test_noise_next_to_1_draws_the_last_token(number):
     noise = np.full((1, masker.noise_size(3)), 1 - 2**-24, np.float32)
     made = masker(ids, np.ones_like(ids), noise)
     assert made["input_ids"].numpy().tolist() == [[2, len(vocab) - 1, 3]]
+
+
+@pytest.mark.parametrize("masking", MASKINGS)
+@pytest.mark.parametrize("limit", [3, 31])
+def test_arrays_are_masked_as_tensors_are(masking, limit):
+    masker = Masker(VOCAB, masking, 0.3, limit)
+    rng = np.random.default_rng(5)
+    size = 23
+    lengths = rng.integers(1, size + 1, (997, 1))
+    mask = (np.arange(size) < lengths).astype(np.int32)
+    ids = rng.integers(0, len(VOCAB), mask.shape, dtype=np.int32) * mask
+    # Few different numbers, so that many are equal.
+    noise = rng.integers(0, 17, (len(ids), masker.noise_size(size))).astype(np.float32) / 17
+    tensors, arrays = masker(ids, mask, noise), masker.mask_arrays(ids, mask, noise)
+    assert tensors.keys() == arrays.keys()
+    for name, tensor in tensors.items():
+        assert arrays[name].dtype == tensor.dtype.as_numpy_dtype
+        np.testing.assert_array_equal(arrays[name], tensor)
