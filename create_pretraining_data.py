@@ -68,7 +68,8 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "short_seq_prob",
         0.1,
-        "Share of the passes over a document that make sequences shorter than the maximum.",
+        "Share of the passes over a document that make sequences shorter than the maximum (0 unless given for "
+        "full_sentences and doc_sentences, as in RoBERTa).",
         lower_bound=0,
         upper_bound=1,
     )
@@ -188,12 +189,21 @@ def recipe_from_flags() -> Recipe:
     masking = masking_settings()
     if FLAGS.do_whole_word_mask:
         masking["masking"] = "whole_word"
-    dupe_factor = FLAGS.dupe_factor
     if FLAGS.dynamic_masking:
         masking["masking"] = None
-        dupe_factor = 1 if given(["dupe_factor"]) == [] else dupe_factor
-    names = set(Recipe._fields) - {*masking, "dupe_factor"}
-    return Recipe(**masking, dupe_factor=dupe_factor, **{name: FLAGS[name].value for name in names})
+    sentences = FLAGS.objective in ("full_sentences", "doc_sentences")
+    names = set(Recipe._fields) - {*masking, "dupe_factor", "short_seq_prob"}
+    return Recipe(
+        **masking,
+        dupe_factor=value_or("dupe_factor", 1 if FLAGS.dynamic_masking else None),
+        short_seq_prob=value_or("short_seq_prob", 0.0 if sentences else None),
+        **{name: FLAGS[name].value for name in names},
+    )
+
+
+def value_or(name: str, default: float | None) -> float:
+    """Returns the value of a flag; `default`, if there is one, where the command line does not give the flag."""
+    return FLAGS[name].value if default is None or given([name]) else default
 
 
 def given(names: Iterable[str]) -> list[str]:

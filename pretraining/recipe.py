@@ -20,7 +20,7 @@ class Recipe(NamedTuple):
       masked_lm_prob: share of tokens to mask.
       max_predictions_per_seq: P, masked tokens that a row has room for.
       max_span_words: longest span, in words.
-      span_continue_prob: probability that a span goes on after each of its words.
+      span_continue_prob: how much rarer a span is than one that is a word shorter.
       max_sequences_per_row: K, sequences packed into one row; 1 leaves them apart.
       random_seed: of everything that is drawn.
     """
