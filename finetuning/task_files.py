@@ -50,6 +50,8 @@ def read_examples(task: Task, data_dir: str, split: str) -> list[Example]:
         rule = f" in language {table.language!r}" if table.language else ""
         raise ValueError(f"{path} holds no example{rule}: check --data_dir and --task_name")
     _tell_left_out(path, len(rows) - table.has_header - len(examples) - len(short), short)
+    if split == "train" and len({example.label for example in examples}) < min(2, len(examples)):
+        logging.warning("%s: all labels are %s: there is nothing to learn", path, examples[0].label)
     return examples
 
 

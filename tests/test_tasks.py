@@ -330,6 +330,13 @@ def test_a_tab_too_many_is_reported(tmp_path, caplog):
     assert "1 rows have more columns than line 1, the first is line 3" in caplog.text
 
 
+def test_a_training_set_with_one_label_is_reported(tmp_path, caplog):
+    read(tmp_path, "gj\t1\t\tIt rains.\ngj\t1\t\tIt.\n", split="dev")
+    assert "all labels" not in caplog.text
+    read(tmp_path, "gj\t1\t\tIt rains.\ngj\t1\t\tIt.\n")
+    assert "train.tsv: all labels are 1: there is nothing to learn" in caplog.text
+
+
 def test_left_out_languages_are_counted(tmp_path, caplog):
     with caplog.at_level("INFO", logger="absl"):
         read(tmp_path, FILES["xnli", "dev"][1], "xnli", "dev")
