@@ -182,7 +182,8 @@ def evaluate(
     results = evaluation_metrics(batches, task)
     listed = original_metrics(results) if task.is_of_original else results
     write_eval_results(output_dir, listed, step, others=results)
-    logging.info("%s", "  ".join(f"{name} {results[name]:.5f}" for name in sorted(results)))
+    for name in sorted(results.keys() - listed.keys()):
+        logging.info("%s = %s", name, results[name])
     findings = evaluation_findings(task, examples, real_examples(batches))
     write_report(output_dir, task.name, results, step, findings, run_from_flags())
     return results
