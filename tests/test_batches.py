@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from training.batches import Augmentation, eval_batches, train_batches
 from training.record_files import scan_files
+from training.strategy import set_seed_and_precision
 from training.workers import distribute
 
 SPEC = {"number": tf.io.FixedLenFeature([], tf.int64)}
@@ -57,6 +58,12 @@ def test_seed_decides_the_order(write):
     files = write(11, 13)
     first, same, other = (numbers(train_batches(files, SPEC, 5, seed), 7) for seed in (1, 1, 2))
     assert first == same != other
+
+
+def test_seed_0_is_a_seed_like_others(write):
+    set_seed_and_precision(0, "float32")
+    batches = numbers(train_batches(write(5, 8), SPEC, 13, seed=0), 1)
+    assert sorted(batches[0]) == list(range(13))
 
 
 @pytest.mark.parametrize("step", [1, 4, 5, 13])

@@ -114,5 +114,6 @@ def check_precision(dtype: str, strategy: tf.distribute.Strategy) -> None:
 
 def set_seed_and_precision(seed: int, dtype: str) -> None:
     """Fixes what the layers are made with: initial weights, and products in "float32", "bfloat16" or "float16"."""
-    keras.utils.set_random_seed(seed)
+    # Shuffling a dataset by a tensor fails in TensorFlow where this is 0.
+    keras.utils.set_random_seed(seed or 2**32 - 1)
     keras.config.set_dtype_policy(dtype if dtype == "float32" else f"mixed_{dtype}")
