@@ -122,9 +122,10 @@ def _scalar(value: object, name: str, place: str) -> str:
     """Returns what identifies a label or an example; numbers and truth values as JSON writes them."""
     if isinstance(value, bool | int | float):
         return json.dumps(value)
-    if not text_field(value, name, place).strip():
+    text = text_field(value, name, place).strip()
+    if not text:
         raise ValueError(f"{place}: {name} is empty")
-    return value
+    return text
 
 
 def _labels(value: object, columns: Columns, place: str) -> tuple[str, ...]:

@@ -104,6 +104,11 @@ def test_several_labels_are_a_list(name, content, separator, tmp_path):
     assert [example.label for example in label_rows(rows, task)] == [("x", "y"), (), ("z",)]
 
 
+def test_spaces_around_labels_and_ids_do_not_count_those_around_texts_do(tmp_path):
+    content = 'key,first,second,stars\nk1 , a ,b," 5"\n'
+    assert values(read(tmp_path, "a.csv", content, PAIR)) == [("k1", " a ", "b", "5")]
+
+
 def test_numbers_are_read_as_such(tmp_path):
     rows = read(tmp_path, "a.tsv", "text\tlabel\na\t-2.5\nb\t1e3\n", kind=REGRESSION)
     task = Task("custom", ("value",), {}, REGRESSION)
