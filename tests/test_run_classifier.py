@@ -160,3 +160,26 @@ def test_a_dry_run_of_own_data_lists_all_problems_at_once(files):
     status, _, stderr = run("run_classifier.py", **flags, dry_run="true")
     assert status == 1
     assert "2 problems" in stderr and "no column 'label'" in stderr and "nowhere" in stderr
+
+
+@pytest.mark.slow
+def test_xnli_is_trained_in_one_language_and_evaluated_in_another(files):
+    rng = np.random.default_rng(11)
+    labels = ("neutral", "entailment", "contradictory")
+    rows = [f"{sentence(rng)}\t{sentence(rng)}\t{labels[n % 3]}" for n in range(11)]
+    (files / "multinli").mkdir()
+    path = files / "multinli/multinli.train.en.tsv"
+    path.write_text("\n".join(["premise\thypo\tlabel", *rows]) + "\n")
+    for split, count in (("dev", 5), ("test", 3)):
+        lines = ["language\tgold_label\t.\t.\t.\t.\tsentence1\tsentence2"]
+        for n in range(count):
+            texts = f"\t.\t.\t.\t.\t{sentence(rng)}\t{sentence(rng)}"
+            lines += [f"en\tneutral{texts}", f"de\t{labels[n % 2]}{texts}"]
+        (files / f"xnli.{split}.tsv").write_text("\n".join(lines) + "\n")
+    flags = classifier_flags(files, task_name="XNLI")
+    succeed("run_classifier.py", **flags, xnli_language="en")
+    flags = {**flags, "do_train": "false", "do_eval": "true", "do_predict": "true"}
+    _, stderr = succeed("run_classifier.py", **flags, xnli_language="de")
+    assert "xnli.dev.tsv: 5 rows in other languages are left out" in stderr
+    assert results(files / "run")["global_step"] == int(11 / 8)
+    assert len((files / "run/test_results.tsv").read_text().splitlines()) == 3
