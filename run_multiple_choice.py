@@ -17,13 +17,15 @@ from absl import flags
 
 from finetuning.findings import Answer, compare_classes
 from finetuning.length_records import LengthRecords, write_by_length
-from finetuning.multiple_choice import Question, encode_questions, feature_spec, read_questions
-from finetuning.objective import (
-    classifier_objective,
-    evaluation_metrics,
-    example_scores,
-    real_examples,
+from finetuning.multiple_choice import (
+    Question,
+    encode_questions,
+    feature_spec,
+    in_file_order,
+    question_scores,
+    read_questions,
 )
+from finetuning.objective import classifier_objective, evaluation_metrics
 from finetuning.predictions import write_test_results
 from finetuning.report import write_report
 from finetuning.tasks import Task
@@ -98,11 +100,6 @@ def write_questions(output_dir: str, split: str, questions, tokenizer) -> Length
     return write_by_length(output_dir, split, rows, length_buckets())
 
 
-def score(model: BertMultipleChoice, batch) -> dict[str, tf.Tensor]:
-    """Returns the scores of each question, see `objective.example_scores`, with its number."""
-    return example_scores()(model, batch) | {"unique_ids": batch["unique_ids"]}
-
-
 def score_questions(
     records: LengthRecords, num_choices: int, batch_size: int, model, strategy
 ) -> list[dict[str, np.ndarray]]:
@@ -112,18 +109,11 @@ def score_questions(
         for length, path in records.files.items()
         for batch in predict(
             model,
-            score,
+            question_scores,
             eval_batches(scan_files([path]), feature_spec(length, num_choices), batch_size),
             strategy,
         )
     ]
-
-
-def in_file_order(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Returns the scores of all questions, [N, ...] by name."""
-    scores = real_examples(batches)
-    order = np.argsort(scores["unique_ids"])
-    return {name: values[order] for name, values in scores.items()}
 
 
 def evaluate(output_dir: str, questions: list[Question], batches, step: int) -> dict[str, float]:

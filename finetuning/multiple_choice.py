@@ -4,7 +4,7 @@ A file is CSV, TSV or JSONL, see `finetuning.table_files`, with the columns of t
 situation; `sent2`, how the next sentence begins, which may be empty; `ending0`, `ending1` and so on, as many in each
 row; `label`, the number of the right one, which prediction does not need. Others are not read.
 
-Shapes: N choices, S sequence, n tokens of the longest choice.
+Shapes: B batch, N choices, S sequence, n tokens of the longest choice.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,9 @@ from absl import logging
 
 from finetuning.features import truncated_lengths
 from finetuning.length_records import Row
+from finetuning.objective import example_scores, real_examples
 from finetuning.table_files import read_table, shown, text_field
+from modeling.heads import BertMultipleChoice
 from tokenization import FullTokenizer
 
 _TEXTS = ("sent1", "sent2", "ending0", "ending1")
@@ -151,3 +153,15 @@ def _sequences(pairs: Sequence[tuple[list[int], list[int]]], vocab: dict[str, in
         input_mask[number, :end] = 1
         segment_ids[number, len(a) : end] = 1
     return {"input_ids": input_ids, "input_mask": input_mask, "segment_ids": segment_ids}
+
+
+def question_scores(model: BertMultipleChoice, batch) -> dict[str, tf.Tensor]:
+    """Returns the scores of each question, see `objective.example_scores`, and unique_ids int32 [B]."""
+    return example_scores()(model, batch) | {"unique_ids": batch["unique_ids"]}
+
+
+def in_file_order(batches: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Returns the `question_scores` of all batches as one, [questions, ...] by name."""
+    scores = real_examples(batches)
+    order = np.argsort(scores["unique_ids"])
+    return {name: values[order] for name, values in scores.items()}

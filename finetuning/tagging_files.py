@@ -206,4 +206,4 @@ def with_tags(file: TagFile, tags: Sequence[Sequence[str]]) -> str:
 
 
 def _with_column(line: str, value: str) -> str:
-    return f"{line}\t{value}" if "\t" in line else f"{line.rstrip()} {value}"
+    return f"{line}\t{value}" if "\t" in line else f"{line.rstrip(' ')} {value}"

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from finetuning import features, objective, squad_objective, squad_records
+from finetuning import (
+    features,
+    multiple_choice,
+    objective,
+    squad_objective,
+    squad_records,
+    tagging_features,
+    tagging_objective,
+)
 from finetuning.tasks import MULTI, REGRESSION
 from modeling import heads
 from modeling.config import BertConfig
@@ -81,6 +89,18 @@ TASKS = {
         objective.example_scores(REGRESSION),
         features.feature_spec(LENGTH, REGRESSION),
     ),
+    "tagger": Task(
+        functools.partial(heads.BertTokenClassifier, num_labels=LABELS),
+        tagging_objective.OBJECTIVE,
+        tagging_objective.tag_scores,
+        tagging_features.feature_spec(LENGTH),
+    ),
+    "multiple choice": Task(
+        heads.BertMultipleChoice,
+        objective.classifier_objective(),
+        multiple_choice.question_scores,
+        multiple_choice.feature_spec(LENGTH, LABELS),
+    ),
     "squad": Task(
         heads.BertSpanPredictor,
         squad_objective.span_objective(padding_competes=False),
@@ -90,7 +110,13 @@ TASKS = {
 }
 
 
-@pytest.fixture(params=TASKS)
+# The other kinds of labels differ in the loss only.
+SLOW = {"several labels", "regression"}
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in TASKS]
+)
 def task(request):
     return TASKS[request.param]
 
@@ -113,8 +139,8 @@ def random_batch(spec, size):
         name: rng.integers(LIMITS.get(name, 2), size=[size, *feature.shape])
         for name, feature in spec.items()
     }
-    lengths = rng.integers(5, LENGTH + 1, [size, 1])
-    batch["input_mask"] = (np.arange(LENGTH) < lengths).astype(int)
+    lengths = rng.integers(5, LENGTH + 1, batch["input_mask"].shape[:-1])
+    batch["input_mask"] = (np.arange(LENGTH) < lengths[..., np.newaxis]).astype(int)
     if "sequence_starts" in batch:
         batch["sequence_starts"][:, 0] = 0
         batch["sequence_starts"].sort(axis=1)
