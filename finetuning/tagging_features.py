@@ -16,8 +16,8 @@ import tensorflow as tf
 from absl import logging
 
 from finetuning.length_records import Row
-from finetuning.squad_features import Windows
 from finetuning.tagging_files import TagFile
+from finetuning.windows import Windows
 from tokenization import FullTokenizer
 
 

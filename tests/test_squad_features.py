@@ -11,7 +11,8 @@ import pytest
 from benchmarks import original_squad
 from finetuning import squad_features
 from finetuning.squad_examples import Answer, Paragraph, Question, read_paragraphs
-from finetuning.squad_features import Windows, check_window_flags, encode_questions
+from finetuning.squad_features import check_window_flags, encode_questions
+from finetuning.windows import Windows
 from tokenization import FullTokenizer
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "##b", "c", "##c", ",", "世", "é", "e", "A"]
