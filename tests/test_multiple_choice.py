@@ -8,7 +8,13 @@ import pytest
 import tensorflow as tf
 
 from finetuning.length_records import write_by_length
-from finetuning.multiple_choice import Question, encode_questions, feature_spec, read_questions
+from finetuning.multiple_choice import (
+    Question,
+    encode_questions,
+    feature_spec,
+    in_file_order,
+    read_questions,
+)
 from tokenization import FullTokenizer
 
 # As the first lines of SWAG's published files, in their columns.
@@ -130,3 +136,13 @@ def test_the_length_is_that_of_the_longest_choice(tokenizer):
     (row,) = encode_questions([Question("", "a", ["b", "b c d"], 0)], tokenizer, 11)
     assert row["input_ids"].shape == (2, 7)
     np.testing.assert_array_equal(row["input_ids"] > 0, row["input_mask"])
+
+
+def test_scores_are_put_in_the_order_of_the_file_without_what_fills_batches():
+    batches = [
+        {"unique_ids": np.array([2, 0]), "is_real_example": np.array([1, 1])},
+        {"unique_ids": np.array([1, 0]), "is_real_example": np.array([1, 0])},
+    ]
+    for batch in batches:
+        batch["outputs"] = batch["unique_ids"][:, np.newaxis] * 10.0
+    assert in_file_order(batches)["outputs"].tolist() == [[0.0], [10.0], [20.0]]
