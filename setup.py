@@ -29,6 +29,7 @@ setup(
         "tensorboard": ["tensorboard"],
         "zstd": ["backports.zstd"],
         "corpus": ["sentencex", "mwparserfromhell"],
+        "beam": ["apache-beam"],
     },
     classifiers=["Private :: Do Not Upload"],
 )
