@@ -10,13 +10,14 @@ r"""Fine-tunes BERT for multiple choice: which ending is the likeliest (Devlin e
 from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 from absl import flags
 
 from finetuning.findings import Answer, compare_classes
-from finetuning.length_records import LengthRecords, write_by_length
+from finetuning.length_records import LengthRecords, predict_by_length, write_by_length
 from finetuning.multiple_choice import (
     Question,
     encode_questions,
@@ -34,7 +35,6 @@ from modeling.flops import classifier_flops, multiple_choice_flops
 from modeling.heads import BertMultipleChoice
 from tokenization import FullTokenizer
 from training import dry_run
-from training.batches import eval_batches
 from training.buckets import bucketed_train_batches
 from training.common_flags import (
     define_epoch_flags,
@@ -53,10 +53,9 @@ from training.data_flags import (
     sequence_length,
     wanted_files,
 )
-from training.loop import predict, train
+from training.loop import train
 from training.preflight import MISSING, Preflight, call
 from training.progress import Progress
-from training.record_files import scan_files
 from training.results import write_eval_results
 from training.weights import check_same_start, load_weights
 from training.workers import wait_for_workers
@@ -104,16 +103,9 @@ def score_questions(
     records: LengthRecords, num_choices: int, batch_size: int, model, strategy
 ) -> list[dict[str, np.ndarray]]:
     """Returns the scores of all batches, those of the shortest records first."""
-    return [
-        batch
-        for length, path in records.files.items()
-        for batch in predict(
-            model,
-            question_scores,
-            eval_batches(scan_files([path]), feature_spec(length, num_choices), batch_size),
-            strategy,
-        )
-    ]
+    spec = partial(feature_spec, num_choices=num_choices)
+    scores = predict_by_length(model, question_scores, records, spec, batch_size, strategy)
+    return list(scores)
 
 
 def evaluate(output_dir: str, questions: list[Question], batches, step: int) -> dict[str, float]:
@@ -168,7 +160,7 @@ def train_on(records, num_choices, num_train_steps, model, optimizer, strategy, 
     batches = bucketed_train_batches(
         records.files,
         records.counts,
-        lambda length: feature_spec(length, num_choices),
+        partial(feature_spec, num_choices=num_choices),
         FLAGS.train_batch_size,
         FLAGS.seed,
         num_train_steps,

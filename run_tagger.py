@@ -18,7 +18,7 @@ import tensorflow as tf
 from absl import flags, logging
 
 from finetuning.findings import TaggedSentence, compare_tags
-from finetuning.length_records import LengthRecords, write_by_length
+from finetuning.length_records import LengthRecords, predict_by_length, write_by_length
 from finetuning.report import write_report
 from finetuning.tagging_features import Feature, encode_file, feature_rows, feature_spec
 from finetuning.tagging_files import TagFile, by_sentence, read_tag_file, with_tags
@@ -38,7 +38,6 @@ from modeling.flops import tagger_flops
 from modeling.heads import BertTokenClassifier
 from tokenization.files import write_text
 from training import dry_run
-from training.batches import eval_batches
 from training.buckets import bucketed_train_batches
 from training.common_flags import (
     define_epoch_flags,
@@ -57,10 +56,9 @@ from training.data_flags import (
     sequence_length,
     wanted_files,
 )
-from training.loop import predict, train
+from training.loop import train
 from training.preflight import MISSING, Preflight, call
 from training.progress import Progress
-from training.record_files import scan_files
 from training.results import write_eval_results
 from training.weights import check_same_start, load_weights
 from training.workers import wait_for_workers
@@ -140,16 +138,7 @@ def tag_words(
     records: LengthRecords, split: Split, tagset: Tagset, batch_size: int, model, strategy
 ) -> tuple[list[list[str]], np.ndarray]:
     """Returns the best tags of each sentence, and the loss of each word, float32 in nats."""
-    batches = (
-        batch
-        for length, path in records.files.items()
-        for batch in predict(
-            model,
-            tag_scores,
-            eval_batches(scan_files([path]), feature_spec(length), batch_size),
-            strategy,
-        )
-    )
+    batches = predict_by_length(model, tag_scores, records, feature_spec, batch_size, strategy)
     numbers, losses = collect_words(batches, split.features)
     tags = by_sentence(split.file, [tagset.tags[number] for number in numbers])
     invalid = count_invalid(tags, tagset.scheme)

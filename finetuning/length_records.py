@@ -1,17 +1,22 @@
-"""Features -> TFRecord files, one for each static length, so that what is short is not padded to what is long."""
+"""Features -> TFRecord files -> scores, by static length, so that what is short is not padded to what is long."""
 
 import os
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from training.batches import eval_batches
+from training.loop import predict
+from training.record_files import scan_files
 from training.records import Varints, serialize_int64
+from training.train_step import Tensors
 
 # Features of a record by name: numbers [], or [..., n] for n tokens, none negative.
 Row = Mapping[str, np.ndarray]
@@ -69,6 +74,25 @@ def write_by_length(
     )
     found = [length for length in lengths if length in counts]
     return LengthRecords({n: paths[n] for n in found}, {n: counts[n] for n in found})
+
+
+def predict_by_length(
+    model: keras.Model,
+    score: Callable[[keras.Model, Tensors], Tensors],
+    records: LengthRecords,
+    feature_spec: Callable[[int], dict],
+    batch_size: int,
+    strategy: tf.distribute.Strategy,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the scores of all batches as `training.loop.predict` does, those of the shortest records first.
+
+    Args:
+      feature_spec: static length -> schema of a record.
+      batch_size: records in a batch.
+    """
+    for length, path in records.files.items():
+        batches = eval_batches(scan_files([path]), feature_spec(length), batch_size)
+        yield from predict(model, score, batches, strategy)
 
 
 def _write(rows: Iterable[Row], paths: Mapping[int, str]) -> tuple[Counter, float]:
