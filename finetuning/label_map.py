@@ -41,7 +41,7 @@ def custom_task(
         if labels:
             raise ValueError("--labels are for --label_kind=single and multi")
         labels = ("value",)
-    known = _first_label_map(folders)
+    known = first_label_map(folders)
     if train is not None:
         labels = labels or _found_labels(train)
         _check_training_labels(kind, labels, train)
@@ -64,7 +64,12 @@ def write_label_map(output_dir: str, task: Task) -> None:
     write_text(os.path.join(output_dir, LABEL_MAP_FILE), content + "\n")
 
 
-def _first_label_map(folders: Sequence[str]) -> tuple[str, tuple[str, ...]] | None:
+def first_label_map(folders: Sequence[str]) -> tuple[str, tuple[str, ...]] | None:
+    """Returns kind and labels of the first of the folders that has a label map, None if none has.
+
+    Raises:
+      ValueError: it cannot be read.
+    """
     paths = [os.path.join(folder, LABEL_MAP_FILE) for folder in folders]
     path = next(filter(tf.io.gfile.exists, paths), None)
     if path is None:

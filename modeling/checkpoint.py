@@ -33,9 +33,10 @@ __all__ = [
     "write_bundle",
 ]
 
-# What an optimizer or a loop keeps beside the parameters; never taken from an initial checkpoint.
+# What an optimizer, a loop or an objective keeps beside the parameters; never taken from an initial checkpoint.
 _TRAINING_STATE = re.compile(
-    r"(^|/)(global_step|(adam|lamb)_[mv]|Adam(_1)?|beta[12]_power|loss_scale|(good|skipped)_steps)$"
+    r"(^|/)(global_step|(adam|lamb)_[mv]|Adam(_1)?|beta[12]_power|loss_scale|(good|skipped)_steps"
+    r"|distillation_projection)$"
 )
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from modeling.activations import ACTIVATIONS
 from modeling.config import BertConfig
 from modeling.dropout import dropout, fold_in
-from modeling.encoder import BertModel, dense
+from modeling.encoder import BertModel, BertOutputs, dense
 from modeling.layer_norm import LayerNorm
 
 # A constant of the original's run_classifier.py, whatever the configuration says.
@@ -114,12 +114,17 @@ class BertClassifier(keras.Model):
         self.classifier = LinearHead(num_labels, config.hidden_size)
 
     def call(self, batch, seed=None):
+        return self.logits_and_outputs(batch, seed)[0]
+
+    def logits_and_outputs(self, batch, seed=None) -> tuple[tf.Tensor, BertOutputs]:
+        """Returns what a call does, and what the encoder computed for it."""
         outputs = self.bert(
             batch["input_ids"], batch["input_mask"], batch["segment_ids"], seed=seed
         )
         # Past the encoder's own seeds, which are numbered from 0 by layer.
         seed = fold_in(seed, 1 + len(self.bert.blocks))
-        return self.classifier(dropout(outputs.pooled_output, CLASSIFIER_DROPOUT, seed))
+        logits = self.classifier(dropout(outputs.pooled_output, CLASSIFIER_DROPOUT, seed))
+        return logits, outputs
 
 
 class BertSpanPredictor(keras.Model):
