@@ -9,9 +9,11 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from finetuning.length_records import LengthRecords, log_padding, record_paths
 from finetuning.tasks import MULTI, REGRESSION, SINGLE, Example
 from tokenization import FullTokenizer
 
+_TOKENS = ("input_ids", "input_mask", "segment_ids")
 _COLUMN_TYPES = {tf.int64: np.int32, tf.float32: np.float32}
 
 
@@ -39,13 +41,7 @@ def feature_spec(
         MULTI: tf.io.FixedLenFeature([num_labels], tf.int64),
         REGRESSION: tf.io.FixedLenFeature([], tf.float32),
     }
-    return {
-        "input_ids": tokens,
-        "input_mask": tokens,
-        "segment_ids": tokens,
-        "label_ids": labels[kind],
-        "is_real_example": scalar,
-    }
+    return dict.fromkeys(_TOKENS, tokens) | {"label_ids": labels[kind], "is_real_example": scalar}
 
 
 def encode_examples(
@@ -132,6 +128,35 @@ def truncated_lengths(length_a: int, length_b: int, max_seq_length: int) -> tupl
     room = max_seq_length - (3 if length_b else 2)
     kept_b = min(length_b, max(room // 2, room - length_a))
     return min(length_a, room - kept_b), kept_b
+
+
+def write_split(
+    output_dir: str, split: str, features: dict[str, np.ndarray], lengths: Sequence[int]
+) -> tuple[LengthRecords, np.ndarray]:
+    """Writes the records of a split, each cut to the least static length that its tokens fit in.
+
+    Args:
+      output_dir: folder, which exists.
+      split: what the names of the files begin with, see `length_records.record_paths`.
+      features: as from `encode_examples`, N of them.
+      lengths: ascending, the last is S.
+
+    Returns:
+      The files; and int [N], which example each record is, those of the shortest file first.
+
+    Raises:
+      OSError: a file cannot be written.
+    """
+    num_tokens = features["input_mask"].sum(axis=1)
+    buckets = np.searchsorted(lengths, num_tokens)
+    paths, records = record_paths(output_dir, split, lengths), LengthRecords({}, {})
+    for bucket in np.unique(buckets):
+        length, chosen = lengths[bucket], buckets == bucket
+        rows = {name: values[chosen] for name, values in features.items()}
+        write_records(paths[length], rows | {name: rows[name][:, :length] for name in _TOKENS})
+        records.files[length], records.counts[length] = paths[length], int(chosen.sum())
+    log_padding(split, records.counts, num_tokens.sum())
+    return records, np.argsort(buckets, kind="stable")
 
 
 def write_records(path: str, features: dict[str, np.ndarray]) -> None:

@@ -51,11 +51,7 @@ def write_by_length(
     Raises:
       OSError: they cannot be written.
     """
-    names = {
-        length: f"{split}.{length}.tf_record" if len(lengths) > 1 else f"{split}.tf_record"
-        for length in lengths
-    }
-    paths = {length: os.path.join(output_dir, name) for length, name in names.items()}
+    paths = record_paths(output_dir, split, lengths)
     try:
         counts, num_tokens = _write(rows, paths)
         for length in counts:
@@ -65,15 +61,33 @@ def write_by_length(
     finally:
         for path in filter(tf.io.gfile.exists, (f"{path}.tmp" for path in paths.values())):
             tf.io.gfile.remove(path)
-    positions = sum(counts[length] * length for length in counts)
+    log_padding(split, counts, num_tokens)
+    found = [length for length in lengths if length in counts]
+    return LengthRecords({n: paths[n] for n in found}, {n: counts[n] for n in found})
+
+
+def record_paths(output_dir: str, split: str, lengths: Sequence[int]) -> dict[int, str]:
+    """Returns the file of each static length."""
+    if len(lengths) == 1:
+        return {lengths[0]: os.path.join(output_dir, f"{split}.tf_record")}
+    return {n: os.path.join(output_dir, f"{split}.{n}.tf_record") for n in lengths}
+
+
+def log_padding(split: str, counts: Mapping[int, int], num_tokens: float) -> None:
+    """Logs how much of the records is padding.
+
+    Args:
+      split: what is told of.
+      counts: static length -> number of records.
+      num_tokens: in all of them.
+    """
+    positions = sum(length * count for length, count in counts.items())
     logging.info(
         "%s: %d records, %.1f%% of their positions are padding",
         split,
         sum(counts.values()),
         100 * (1 - num_tokens / positions),
     )
-    found = [length for length in lengths if length in counts]
-    return LengthRecords({n: paths[n] for n in found}, {n: counts[n] for n in found})
 
 
 def predict_by_length(

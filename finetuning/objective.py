@@ -135,6 +135,21 @@ def original_metrics(results: dict[str, np.float32]) -> dict[str, np.float32]:
     return {name: results[name] for name in ("eval_accuracy", "eval_loss", "loss")}
 
 
+def in_file_order(
+    batches: list[dict[str, np.ndarray]], order: np.ndarray, batch_size: int
+) -> list[dict[str, np.ndarray]]:
+    """Returns the scores of all batches as if they had been made of the examples in another order.
+
+    Args:
+      batches: scores by name.
+      order: int [N]. Which example the n-th of the real ones is.
+      batch_size: examples in a batch of the result, but for the last.
+    """
+    scores, rows = real_examples(batches), np.argsort(order)
+    parts = [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
+    return [{name: values[part] for name, values in scores.items()} for part in parts]
+
+
 def real_examples(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Returns the scores of all batches as one, [N, ...] by name, without the examples that fill a batch."""
     return {

@@ -9,6 +9,7 @@ from training.buckets import (
     BucketedBatches,
     bucket_schedule,
     bucketed_train_batches,
+    count_by_length,
     parse_length_buckets,
 )
 from training.loop import train
@@ -30,6 +31,11 @@ def test_lengths_ascend_and_end_with_the_longest(text, lengths):
 def test_a_length_that_cannot_be_is_refused(text):
     with pytest.raises(ValueError, match=f"--length_buckets={text}: .*--max_seq_length=29"):
         parse_length_buckets(text, 29)
+
+
+def test_sequences_are_counted_at_the_least_length_that_they_fit_in():
+    assert count_by_length([5, 7, 3, 13, 7, 8], [5, 7, 11, 13]) == {5: 2, 7: 2, 11: 1, 13: 1}
+    assert count_by_length([3, 5], [5, 7]) == {5: 2}
 
 
 def test_steps_are_shared_out_in_proportion():

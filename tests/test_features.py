@@ -14,6 +14,7 @@ from finetuning.features import (
     feature_spec,
     truncated_lengths,
     write_records,
+    write_split,
 )
 from finetuning.task_files import read_examples
 from finetuning.tasks import MULTI, REGRESSION, TASKS, Example
@@ -152,6 +153,35 @@ def test_records_have_the_features_of_the_original(tmp_path):
         "label_ids": 1,
         "is_real_example": 1,
     }
+
+
+def test_records_are_cut_to_the_length_that_they_fit_in_and_their_order_is_told(tmp_path, caplog):
+    texts = ["a b c d a", "a", "", "b c d", "c d", "d"]
+    examples = [Example("", text, None, ("y", "z")) for text in texts]
+    features = encode_examples(examples, ["x", "y", "z"], 11, tokenizer(), MULTI)
+    with caplog.at_level("INFO", logger="absl"):
+        records, order = write_split(str(tmp_path), "train", features, [3, 5, 7, 11])
+    assert "train: 6 records, 7.7% of their positions are padding" in caplog.text
+    assert records.counts == {3: 3, 5: 2, 7: 1} and order.tolist() == [1, 2, 5, 3, 4, 0]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("train.3.tf_record", "train.5.tf_record", "train.7.tf_record")
+    }
+    rows = iter(order)
+    for length, path in records.files.items():
+        for record in tf.data.TFRecordDataset(path):
+            parsed, row = parse_records(record, feature_spec(length, MULTI, 3)), next(rows)
+            assert parsed["label_ids"].numpy().tolist() == [0, 1, 1]
+            for name in ("input_ids", "input_mask", "segment_ids"):
+                padded = np.pad(parsed[name], (0, 11 - length))
+                assert padded.tolist() == features[name][row].tolist()
+
+
+def test_records_of_one_length_are_the_file_of_the_original(tmp_path):
+    features = some_features(5)
+    records, order = write_split(str(tmp_path), "eval", features, [7])
+    write_records(str(tmp_path / "expected"), features)
+    assert records.files == {7: str(tmp_path / "eval.tf_record")} and order.tolist() == [*range(5)]
+    assert (tmp_path / "eval.tf_record").read_bytes() == (tmp_path / "expected").read_bytes()
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

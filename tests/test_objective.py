@@ -8,6 +8,7 @@ from finetuning.objective import (
     classifier_objective,
     evaluation_metrics,
     example_scores,
+    in_file_order,
     original_metrics,
 )
 from finetuning.tasks import MULTI, REGRESSION, SINGLE, TASKS, Task
@@ -163,3 +164,15 @@ def test_the_results_of_the_original_are_there_for_its_tasks(task):
     results = evaluation_metrics(binary, task)
     assert original_metrics(results).keys() == {"eval_accuracy", "eval_loss", "loss"}
     assert {f"eval_{name}" for name in task.metrics} <= results.keys()
+
+
+def test_scores_of_batches_of_another_order_are_as_of_the_file():
+    order = np.array([3, 0, 4, 1, 2])
+    real = [[1, 1, 1], [1, 1, 0]]
+    batches = [
+        {"loss": np.array([0.3, 0.0, 0.4]), "is_real_example": np.array(real[0])},
+        {"loss": np.array([0.1, 0.2, 9.0]), "is_real_example": np.array(real[1])},
+    ]
+    found = in_file_order(batches, order, 2)
+    assert [part["loss"].tolist() for part in found] == [[0.0, 0.1], [0.2, 0.3], [0.4]]
+    assert all(part["is_real_example"].all() for part in found)

@@ -1,6 +1,8 @@
 """Batches of a few static lengths: what is short is not padded to the length of what is long."""
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +11,8 @@ import tensorflow as tf
 from training.batches import train_batches
 from training.record_files import scan_files
 
-# More records than this are shuffled within a window; they are bytes, about 1 kB each.
-MAX_SHUFFLE_BUFFER = 2**18
+# More records than this are shuffled within a window; they are bytes, about 1 kB each. All of MNLI fits in.
+MAX_SHUFFLE_BUFFER = 2**19
 
 
 def parse_length_buckets(text: str, max_seq_length: int) -> list[int]:
@@ -31,6 +33,17 @@ def parse_length_buckets(text: str, max_seq_length: int) -> list[int]:
             )
         lengths.add(int(part))
     return sorted(lengths)
+
+
+def count_by_length(num_tokens: Iterable[int], lengths: Sequence[int]) -> dict[int, int]:
+    """Returns how many sequences get each static length, the least that they fit in; lengths of none are absent.
+
+    Args:
+      num_tokens: of each sequence.
+      lengths: ascending; no sequence is longer than the last.
+    """
+    counts = Counter(lengths[bisect_left(lengths, number)] for number in num_tokens)
+    return dict(sorted(counts.items()))
 
 
 class BucketedBatches(NamedTuple):

@@ -28,6 +28,11 @@ def define_data_flags(content: str, predictions: str, sequences: str) -> None:
     flags.DEFINE_bool("do_predict", False, f"Predict test_file; writes {predictions}.")
     for name, use in (("eval", "evaluation"), ("predict", "prediction")):
         flags.DEFINE_integer(f"{name}_batch_size", 8, f"{sequences} in a batch of {use}.", 1)
+    define_length_buckets()
+
+
+def define_length_buckets() -> None:
+    """Defines the flag of `length_buckets`."""
     flags.DEFINE_string(
         "length_buckets",
         "",

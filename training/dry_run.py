@@ -1,7 +1,7 @@
 """`--dry_run`: its flags, and what it says of a training that could start."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import keras
@@ -39,7 +39,7 @@ class Training(NamedTuple):
     """One phase of training.
 
     Attributes:
-      seq_length: of its sequences, padding included.
+      seq_length: of its sequences, padding included; of several lengths the longest.
       examples: in its data.
       logits: outputs of the model for one sequence.
       flops: of the model for one sequence.
@@ -48,6 +48,7 @@ class Training(NamedTuple):
       steps: updates.
       warmup_steps: those of them with a rising learning rate.
       unit: what holds `seq_length` tokens: a "sequence", or a packed "row" of several, of which then all numbers are.
+      mean_length: of the sequences, padding included, where there are several lengths.
     """
 
     seq_length: int
@@ -59,6 +60,7 @@ class Training(NamedTuple):
     steps: int
     warmup_steps: int
     unit: str = "sequence"
+    mean_length: float | None = None
 
 
 def define_dry_run_flags() -> None:
@@ -95,6 +97,25 @@ def training_from_flags(
         FLAGS.gradient_accumulation_steps,
         *steps,
     )
+
+
+def bucketed_training(
+    counts: Mapping[int, int], logits: int, flops: Callable[[int], Flops], steps: tuple[int, int]
+) -> Training:
+    """Returns the training of the flags with sequences of several static lengths.
+
+    Args:
+      counts: static length -> examples.
+      logits: see `Training`, of the longest.
+      flops: static length -> see `Training`.
+      steps: those in all and those of warm-up.
+    """
+    examples = sum(counts.values())
+    parts = zip(*([count * part for part in flops(n)] for n, count in counts.items()), strict=True)
+    mean_flops = Flops(*(sum(part) // examples for part in parts))
+    mean_length = sum(length * count for length, count in counts.items()) / examples
+    training = training_from_flags(max(counts), examples, logits, mean_flops, steps)
+    return training._replace(mean_length=mean_length)
 
 
 def checked_strategy(check: Preflight, *eval_batch_flags: str) -> tf.distribute.Strategy:
@@ -168,11 +189,12 @@ def work_lines(training: Training, rematerialize: bool) -> list[str]:
     sequences = training.batch_size * training.steps
     of_step = training.batch_size * training.flops.training(rematerialize)
     epochs = f" = {sequences / training.examples:.2f} epochs" if training.examples else ""
+    length = training.mean_length or training.seq_length
     return [
         f"Steps        {training.steps:,} of {training.batch_size} {training.unit}s, "
         f"{training.warmup_steps:,} of warm-up",
         f"{training.unit.capitalize() + 's':12} {sequences:,}{epochs} of {training.examples:,}",
-        f"Tokens       {sequences * training.seq_length:,}, {training.seq_length} in a {training.unit}, "
+        f"Tokens       {round(sequences * length):,}, {round(length, 1):g} in a {training.unit}, "
         "padding included",
         f"Work         {of_step / 1e9:,.3f} GFLOP a step, {of_step * training.steps / 1e15:,.6f} PFLOP in all "
         "(matrix products)",
