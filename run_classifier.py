@@ -12,20 +12,21 @@ The same with files of your own, see finetuning/custom_data.py, in place of --ta
 
 from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
 
-import os
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
-from finetuning import task_flags
-from finetuning.features import encode_examples, feature_spec, write_records
+from finetuning.features import encode_examples, feature_spec, write_split
 from finetuning.label_map import write_label_map
+from finetuning.length_records import LengthRecords, predict_by_length
 from finetuning.objective import (
     classifier_objective,
     evaluation_metrics,
     example_scores,
+    in_file_order,
     original_metrics,
     real_examples,
 )
@@ -43,7 +44,7 @@ from modeling.flops import classifier_flops
 from modeling.heads import BertClassifier
 from tokenization import FullTokenizer, validate_case_matches_checkpoint
 from training import dry_run
-from training.batches import eval_batches, train_batches
+from training.buckets import bucketed_train_batches, count_by_length
 from training.common_flags import (
     define_epoch_flags,
     define_training_flags,
@@ -54,10 +55,10 @@ from training.common_flags import (
     steps_from_epochs,
     strategy_from_flags,
 )
-from training.loop import predict, train
+from training.data_flags import define_length_buckets, length_buckets
+from training.loop import train
 from training.preflight import Preflight, call
 from training.progress import Progress
-from training.record_files import scan_files
 from training.results import write_eval_results
 from training.weights import check_same_start, load_weights
 from training.workers import wait_for_workers
@@ -71,7 +72,7 @@ def define_flags() -> None:
     define_epoch_flags()
     dry_run.define_dry_run_flags()
     define_task_flags()
-    flags.adopt_module_key_flags(task_flags)
+    define_length_buckets()
     flags.DEFINE_string("vocab_file", None, "Vocabulary of the model (vocab.txt).")
     flags.DEFINE_bool("do_lower_case", True, "Lower-case the text; false for cased models.")
     flags.DEFINE_alias("do_lower", "do_lower_case")
@@ -96,6 +97,7 @@ def read_inputs(
     """
     check(validate_case_matches_checkpoint, FLAGS.do_lower_case, FLAGS.init_checkpoint)
     check(BertConfig.check_seq_length, config, FLAGS.max_seq_length)
+    check(length_buckets)
     wanted = {"train": FLAGS.do_train, "dev": FLAGS.do_eval, "test": FLAGS.do_predict}
     check(check_something_to_do, wanted.values())
     task, examples = read_task([split for split in wanted if wanted[split]], check)
@@ -117,12 +119,24 @@ def check_vocabulary(config: BertConfig, tokenizer: FullTokenizer) -> None:
     config.check_vocab_size(len(tokenizer.vocab), FLAGS.vocab_file)
 
 
-def write_features(output_dir: str, split: str, examples, task: Task, tokenizer) -> str:
-    """Writes `<split>.tf_record` and returns its path."""
-    features = encode_examples(examples, task.labels, FLAGS.max_seq_length, tokenizer, task.kind)
-    path = os.path.join(output_dir, f"{split}.tf_record")
-    write_records(path, features)
-    return path
+def encode(examples: list[Example], task: Task, tokenizer: FullTokenizer) -> dict[str, np.ndarray]:
+    """Returns the features of examples."""
+    return encode_examples(examples, task.labels, FLAGS.max_seq_length, tokenizer, task.kind)
+
+
+def write_features(
+    output_dir: str, split: str, examples: list[Example], task: Task, tokenizer
+) -> tuple[LengthRecords, np.ndarray]:
+    """Writes the records of a split and returns them, with the example of each."""
+    return write_split(output_dir, split, encode(examples, task, tokenizer), length_buckets())
+
+
+def count_lengths(examples: list[Example], task: Task, tokenizer) -> dict[int, int]:
+    """Returns the number of examples of each static length; without buckets nothing is tokenized for that."""
+    if not FLAGS.length_buckets:
+        return {FLAGS.max_seq_length: len(examples)}
+    num_tokens = encode(examples, task, tokenizer)["input_mask"].sum(axis=1)
+    return count_by_length(num_tokens.tolist(), length_buckets())
 
 
 def rehearse() -> None:
@@ -130,23 +144,41 @@ def rehearse() -> None:
     check = Preflight()
     strategy = dry_run.checked_strategy(check, "eval_batch_size", "predict_batch_size")
     config = check(BertConfig.from_json_file, FLAGS.bert_config_file)
-    task, examples, _ = read_inputs(config, check)
+    task, examples, tokenizer = read_inputs(config, check)
     labels = check(lambda task: len(task.labels), task)
     model = dry_run.checked_model(
         check, strategy, BertClassifier, config, labels, FLAGS.rematerialize
     )
     trainings = []
     if FLAGS.do_train:
-        count, length = check(len, examples["train"]), FLAGS.max_seq_length
-        flops = check(classifier_flops, config, length, labels)
-        steps = check(steps_from_epochs, count)
-        trainings = [check(dry_run.training_from_flags, length, count, labels, flops, steps)]
+        counts = check(count_lengths, examples["train"], task, tokenizer)
+        flops = check(partial, classifier_flops, config, num_labels=labels)
+        steps = check(steps_from_epochs, check(len, examples["train"]))
+        trainings = [check(dry_run.bucketed_training, counts, labels, flops, steps)]
     dry_run.finish(check, config, model, strategy, trainings)
 
 
-def train_on(path, examples, task, num_train_steps, model, optimizer, strategy, state, step) -> int:
-    """Trains from `step` on with the records of a file, and returns the number of updates made."""
-    spec = feature_spec(FLAGS.max_seq_length, task.kind, len(task.labels))
+def train_on(
+    records: LengthRecords,
+    examples,
+    task,
+    num_train_steps,
+    model,
+    optimizer,
+    strategy,
+    state,
+    step,
+) -> int:
+    """Trains from `step` on with the records, and returns the number of updates made."""
+    batches = bucketed_train_batches(
+        records.files,
+        records.counts,
+        partial(feature_spec, kind=task.kind, num_labels=len(task.labels)),
+        FLAGS.train_batch_size,
+        FLAGS.seed,
+        num_train_steps,
+        step,
+    )
     progress = Progress(
         state.own_dir,
         num_train_steps,
@@ -158,9 +190,7 @@ def train_on(path, examples, task, num_train_steps, model, optimizer, strategy, 
         classifier_objective(task.kind, weights_from_flags(task, examples)),
         optimizer,
         strategy,
-        train_batches(
-            scan_files([path]), spec, FLAGS.train_batch_size, FLAGS.seed, step, len(examples)
-        ),
+        batches,
         state,
         progress,
         num_train_steps=num_train_steps,
@@ -168,11 +198,14 @@ def train_on(path, examples, task, num_train_steps, model, optimizer, strategy, 
     )
 
 
-def score_examples(path: str, batch_size: int, task: Task, model, strategy) -> list[dict]:
-    """Returns the scores of the batches of a file of records."""
-    spec = feature_spec(FLAGS.max_seq_length, task.kind, len(task.labels))
-    batches = eval_batches(scan_files([path]), spec, batch_size)
-    return list(predict(model, example_scores(task.kind), batches, strategy))
+def score_examples(
+    records: LengthRecords, order: np.ndarray, batch_size: int, task: Task, model, strategy
+) -> list[dict]:
+    """Returns the scores of a split in batches of the file's order."""
+    spec = partial(feature_spec, kind=task.kind, num_labels=len(task.labels))
+    score = example_scores(task.kind)
+    batches = predict_by_length(model, score, records, spec, batch_size, strategy)
+    return in_file_order(list(batches), order, batch_size)
 
 
 def evaluate(
@@ -214,16 +247,16 @@ def run_once(config: BertConfig, task: Task, examples, tokenizer, strategy) -> d
         state.claim()
         if task.name == "custom":
             write_label_map(state.own_dir, task)
-        path = write_features(state.own_dir, "train", examples["train"], task, tokenizer)
+        records, _ = write_features(state.own_dir, "train", examples["train"], task, tokenizer)
         arguments = (num_train_steps, model, optimizer, strategy, state, step)
-        step = train_on(path, examples["train"], task, *arguments)
+        step = train_on(records, examples["train"], task, *arguments)
     if FLAGS.do_eval:
-        path = write_features(state.own_dir, "eval", examples["dev"], task, tokenizer)
-        batches = score_examples(path, FLAGS.eval_batch_size, task, model, strategy)
+        records = write_features(state.own_dir, "eval", examples["dev"], task, tokenizer)
+        batches = score_examples(*records, FLAGS.eval_batch_size, task, model, strategy)
         results = evaluate(state.own_dir, task, examples["dev"], batches, step)
     if FLAGS.do_predict:
-        path = write_features(state.own_dir, "predict", examples["test"], task, tokenizer)
-        batches = score_examples(path, FLAGS.predict_batch_size, task, model, strategy)
+        records = write_features(state.own_dir, "predict", examples["test"], task, tokenizer)
+        batches = score_examples(*records, FLAGS.predict_batch_size, task, model, strategy)
         write_predictions(state.own_dir, task, examples["test"], real_examples(batches))
     return {name: float(value) for name, value in results.items()} | {"global_step": step}
 

@@ -290,6 +290,11 @@ def test_help_lists_the_flags(script):
     assert title in stdout and "--[no]debug" in stdout
 
 
+def test_help_lists_flags_that_modules_declare():
+    _, stdout, _ = run("run_pretraining.py", "--help")
+    assert "--phase2_input_file" in stdout and "--masking" in stdout
+
+
 def test_two_scripts_can_be_imported_in_one_process():
     code = (
         "import run_classifier, run_squad, run_pretraining, extract_features, run_tagger, "

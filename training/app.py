@@ -66,22 +66,18 @@ def run(main) -> None:
         lost another with 43. Any other exception keeps its traceback, because it is a defect of ours.
     """
     flags.DEFINE_bool("debug", False, "Show the traceback of an error instead of one line.")
-    _show_in_help(
-        [
-            f"training.{name}"
-            for name in ("app", "common_flags", "data_flags", "device_flags", "dry_run")
-        ]
-    )
+    _show_in_help()
     logging.use_absl_handler()
     logging.get_absl_handler().setFormatter(_Formatter())
     app.run(lambda argv: _call(main), flags_parser=_parse)
 
 
-def _show_in_help(modules: list[str]) -> None:
-    """Makes `--help` list the flags of these modules too, beside those of the script itself."""
-    for module in modules:
-        for flag in FLAGS.flags_by_module_dict().get(module, ()):
-            FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+def _show_in_help() -> None:
+    """Makes `--help` list the flags that modules of the project declare, beside those of the script itself."""
+    for module, declared in FLAGS.flags_by_module_dict().items():
+        if module.partition(".")[0] in ("training", "pretraining", "finetuning"):
+            for flag in declared:
+                FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
 def _parse(argv):
