@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
-from absl import flags
+from absl import flags, logging
 
 from finetuning.custom_data import Columns, label_rows, read_rows
 from finetuning.distillation import (
@@ -120,21 +120,22 @@ def _check_labels(task: Task) -> None:
         )
 
 
-def read_distill_file(task: Task) -> list[Example]:
-    """Returns the examples of `--distill_file`, none without it; what stands in the place of labels is not read.
+def with_distill_file(task: Task, examples: Sequence[Example]) -> list[Example]:
+    """Returns the examples of training, and after them those of `--distill_file`, whose labels are never read.
 
     Raises:
       ValueError, OSError: as `custom_data.read_rows`.
     """
     if not FLAGS.distill_file:
-        return []
+        return [*examples]
     if task.name == "custom":
         names = FLAGS.text_columns
     else:
         pairs = task.tables["train"].text_b is not None
         names = ["text_a", "text_b"] if pairs else ["text_a"]
     rows = read_rows(FLAGS.distill_file, Columns(names, FLAGS.label_column), task.kind, "test")
-    return label_rows(rows, task)
+    logging.info("%d examples with labels, %d without", len(examples), len(rows))
+    return [*examples, *label_rows(rows, task)]
 
 
 def objective_from_flags(
