@@ -94,7 +94,10 @@ def define_builder_flags() -> None:
         "epoch anew.",
     )
     flags.DEFINE_integer(
-        "max_sequences_per_row", 1, "Pack up to so many short sequences into a row.", 1
+        "max_sequences_per_row",
+        1,
+        "Most sequences packed into a row; training is as if each were alone. 1 leaves them apart.",
+        1,
     )
     flags.DEFINE_integer(
         "num_shards",
@@ -104,7 +107,11 @@ def define_builder_flags() -> None:
     )
     flags.DEFINE_integer("num_workers", 1, "Processes.", lower_bound=1)
     flags.DEFINE_integer(
-        "memory_mb", 128, "Text and records that a worker holds at a time, in 1e6 bytes.", 16
+        "memory_mb",
+        128,
+        "MiB of a partition of the text, which a worker holds at a time beside TensorFlow. Shuffles go as far as a "
+        "partition, so another value gives other records.",
+        16,
     )
     flags.DEFINE_string(
         "work_dir",
