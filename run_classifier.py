@@ -159,15 +159,7 @@ def rehearse() -> None:
 
 
 def train_on(
-    records: LengthRecords,
-    examples,
-    task,
-    num_train_steps,
-    model,
-    optimizer,
-    strategy,
-    state,
-    step,
+    records, examples, task, num_train_steps, model, optimizer, strategy, state, step
 ) -> int:
     """Trains from `step` on with the records, and returns the number of updates made."""
     batches = bucketed_train_batches(

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from test_scripts import VOCAB, classifier_flags, results, run, sentence, succeed
+from test_scripts import VOCAB, WORDS, classifier_flags, results, run, sentence, succeed
 
 
 @pytest.fixture
@@ -119,6 +119,45 @@ def test_any_number_of_labels_is_learnt_from_json_lines(files):
     assert right == [n % 2 == 1 for n in range(19)]
 
 
+def write_words(path, rng, lengths):
+    """Writes an example of each length, in tokens with [CLS] and [SEP]."""
+    rows = [[" ".join(rng.choice(WORDS, n - 2)), "ny"[n % 2]] for n in lengths]
+    write_csv(path, ["text", "label"], rows)
+
+
+def test_length_buckets_change_nothing_but_the_padding(files):
+    config = json.loads((files / "bert_config.json").read_text())
+    config |= dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.5)
+    (files / "bert_config.json").write_text(json.dumps(config))
+    rng = np.random.default_rng(13)
+    write_words(files / "train.csv", rng, [12, 13, 17] * 7)  # all of one bucket: the same batches
+    write_words(files / "dev.csv", rng, [19, 3, 23, 11, 12, 17, 5])
+    write_words(files / "test.csv", rng, [18, 4, 13, 20, 11])
+    flags = custom_flags(files, dev_file=files / "dev.csv", test_file=files / "test.csv")
+    flags |= dict(do_eval="true", do_predict="true", learning_rate=1e-3, eval_batch_size=3)
+    flags["train_batch_size"] = 3
+    succeed("run_classifier.py", **flags)
+    bucketed = {**flags, "output_dir": files / "bucketed", "length_buckets": "11,17"}
+    _, stderr = succeed("run_classifier.py", **bucketed)
+    assert "predict: 5 records, 22.4% of their positions are padding" in stderr
+    assert {path.name for path in (files / "bucketed").glob("*.tf_record")} == {
+        *("train.17.tf_record", "predict.11.tf_record", "predict.17.tf_record"),
+        *("predict.23.tf_record", "eval.11.tf_record", "eval.17.tf_record", "eval.23.tf_record"),
+    }
+    assert results(files / "bucketed") == pytest.approx(results(files / "run"), rel=1e-5)
+    padded, cut = (np.loadtxt(files / run / "test_results.tsv") for run in ("run", "bucketed"))
+    assert np.diff(np.sort(padded[:, 0])).min() > 1e-3
+    np.testing.assert_allclose(cut, padded, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_dry_run_plans_with_the_length_buckets(files):
+    write_words(files / "train.csv", np.random.default_rng(17), [3, 11, 12, 13, 23] * 4)
+    flags = custom_flags(files, length_buckets="11,17", num_train_epochs=2.0, dry_run="true")
+    stdout, _ = succeed("run_classifier.py", **flags)
+    assert f"{5 * 8 * 15.8:.0f}, 15.8 in a sequence, padding included" in stdout
+
+
 BAD_FLAGS = {
     "own data for a task": (dict(task_name="rte", data_dir="."), "rte has no use for --train_file"),
     "a task's data for own": (dict(data_dir="."), "custom has no use for --data_dir"),
@@ -132,6 +171,7 @@ BAD_FLAGS = {
         dict(do_eval="true", dev_file="dev.csv"),
         "dev.csv, line 2: label 'maybe' is none of no, yes",
     ),
+    "a bucket": (dict(length_buckets="31"), "--length_buckets=31: '31' is not a length from 1 to"),
     "weights": (dict(class_weights="1,2,3"), "--class_weights=1,2,3"),
 }
 
