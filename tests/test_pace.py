@@ -43,6 +43,7 @@ def test_steps_of_ten_seconds_are_looked_at_one_by_one():
 
 def test_a_loop_ends_where_a_checkpoint_is_due_and_at_the_step_to_look_at():
     assert looks(Pace(40, 1000, 17, look_at=23), 40, 0.001) == [1, 11, 17, 23, 34, 40]
+    assert looks(Pace(29, 1000, 17, look_every=13), 29, 0.001) == [1, 11, 13, 17, 26, 29]
 
 
 def test_checkpoints_by_steps_are_due_at_multiples_and_at_the_end():

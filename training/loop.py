@@ -1,5 +1,6 @@
 """The loops: training, and scoring for evaluation and prediction."""
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from training.buckets import BucketedBatches
+from training.evaluation import Evaluation
 from training.optimizer import AdamWeightDecay
 from training.pace import Pace
 from training.preemption import Preempted, StopRequests
@@ -37,6 +39,7 @@ def train(
     iterations_per_loop: int = 1000,
     gradient_accumulation_steps: int = 1,
     max_nonfinite_steps: int = 0,
+    evaluation: Evaluation | None = None,
 ) -> int:
     """Trains until the optimizer has made `num_train_steps` updates, saving as it goes, and returns their number.
 
@@ -49,13 +52,14 @@ def train(
       save_checkpoints_minutes: save so often, instead of every so many steps.
       iterations_per_loop: most steps that run on the device between two looks of the host.
       max_nonfinite_steps: updates that an optimizer with a `NonFiniteSkip` may leave out before the run stops.
+      evaluation: of the model as it is being trained; it may end training early.
 
     Raises:
       FloatingPointError: if a loss or gradient is not finite, or too many were not; nothing is saved after it.
       Preempted: if the run was asked to stop; it has saved then.
     """
     step = int(optimizer.global_step.numpy())
-    if step >= num_train_steps:
+    if step >= num_train_steps or _given_up(strategy, evaluation, step):
         logging.info("Training is complete: %d of %d steps were made", step, num_train_steps)
         return step
     variables = checkpoint_variables(model, optimizer)
@@ -67,18 +71,20 @@ def train(
     )
     make_steps = _fed(run_steps, batches, strategy, num_train_steps)
     saving = (save_checkpoints_steps, save_checkpoints_minutes)
-    pace = Pace(num_train_steps, iterations_per_loop, *saving, progress.begin(step, strategy))
+    looks = (progress.begin(step, strategy), evaluation and evaluation.every)
+    pace = Pace(num_train_steps, iterations_per_loop, *saving, *looks)
     count = 1
     with state, StopRequests(watch_maintenance=is_tpu(strategy)) as requests:
-        while step < num_train_steps:
+        while count:
             history, seconds = _timed(make_steps, step, count)
-            _check(history, step, state, max_nonfinite_steps)
+            _check(history, step, state, max_nonfinite_steps, evaluation)
             step += count
             progress.report(step, history, seconds)
             pace.took(count, seconds)
-            count, save, stop = _agree(strategy, pace, step, requests)
+            scores = evaluation.scores(step) if evaluation else {}
+            count, save, stop = _agree(strategy, pace, step, requests, evaluation)
             if save or stop:
-                state.save(step, variables, progress.take_scores())
+                state.save(step, variables, scores | progress.take_scores())
             if stop:
                 raise _preempted(step, state, requests.reason)
     return step
@@ -90,11 +96,27 @@ def _timed(function, *arguments):
     return result, time.perf_counter() - start
 
 
-def _agree(strategy, pace, step, requests) -> tuple[int, bool, bool]:
-    """Returns how many steps come next, whether to save and whether to stop, the same on all workers."""
-    plan = (pace.next_count(step), pace.save_is_due(step)) if is_chief(strategy) else (0, 0)
+def _given_up(strategy, evaluation, step) -> bool:
+    """Returns whether training has ended early, the same on all workers: the chief has the record of it."""
+    if not evaluation:
+        return False
+    (given_up,) = sum_over_workers(strategy, [is_chief(strategy) and evaluation.gives_up(step)])
+    return bool(given_up)
+
+
+def _agree(strategy, pace, step, requests, evaluation) -> tuple[int, bool, bool]:
+    """Returns how many steps come next, 0 at the end, whether to save and whether to stop, the same on all workers."""
+    plan = _plan(pace, step, evaluation) if is_chief(strategy) else (0, 0)
     count, save, stops = sum_over_workers(strategy, [*plan, requests.reason is not None])
     return int(count), bool(save), stops > 0
+
+
+def _plan(pace, step, evaluation) -> tuple[int, bool]:
+    due = evaluation and evaluation.is_due(step)
+    if step == pace.num_train_steps or (due and evaluation.gives_up(step)):
+        return 0, True
+    save = pace.save_is_due(step)  # asked in any case: it begins the minutes anew
+    return pace.next_count(step), save or bool(evaluation and evaluation.needs_checkpoint(step))
 
 
 def _preempted(step, state, reason) -> Preempted:
@@ -164,9 +186,10 @@ def _timed_next(iterator, strategy):
         return batch, tf.cast(tf.timestamp() - before, tf.float32)
 
 
-def _check(history, step, state, max_nonfinite_steps) -> None:
+def _check(history, step, state, max_nonfinite_steps, evaluation) -> None:
     state.raise_failure()
-    state.check_scores(history.keys() - NOT_SCORES)
+    names = evaluation.names if evaluation else ()
+    state.check_scores({*names, *(history.keys() - NOT_SCORES)})
     bad = ~finite_steps(history)
     if not bad.any():
         return
@@ -203,15 +226,25 @@ def predict(
     batches: tf.data.Dataset,
     strategy: tf.distribute.Strategy,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields `score(model, batch)` of every batch as arrays [B, ...], rows in its order, on all workers."""
+    """Yields `score(model, batch)` of every batch as arrays [B, ...], rows in its order, on all workers.
+
+    The same function for the same model is not traced again.
+    """
+    run = _scoring(model, score, strategy)
+    for batch in distribute(strategy, batches):
+        yield {
+            name: np.concatenate([v.numpy() for v in strategy.experimental_local_results(values)])
+            for name, values in run(batch).items()
+        }
+
+
+@functools.lru_cache(maxsize=1)
+def _scoring(model, score, strategy):
+    """One is kept: evaluations during training come back to it, other models should not stay in memory."""
 
     @tf.function
     def run(batch):
         scores = strategy.run(lambda part: score(model, part), args=(batch,))
         return scores if num_workers(strategy) == 1 else gather_rows(strategy, scores)
 
-    for batch in distribute(strategy, batches):
-        yield {
-            name: np.concatenate([v.numpy() for v in strategy.experimental_local_results(values)])
-            for name, values in run(batch).items()
-        }
+    return run

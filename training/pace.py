@@ -18,6 +18,7 @@ class Pace:
       save_steps: steps between checkpoints, unless minutes are given.
       save_minutes: minutes between checkpoints.
       look_at: one more step at which the host looks.
+      look_every: look at multiples of so many steps too.
       clock: returns seconds.
     """
 
@@ -28,6 +29,7 @@ class Pace:
         save_steps: int,
         save_minutes: float | None = None,
         look_at: int = 0,
+        look_every: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
         self.num_train_steps = num_train_steps
@@ -35,6 +37,7 @@ class Pace:
         self.save_steps = save_steps if save_minutes is None else num_train_steps
         self.save_minutes = save_minutes
         self.look_at = look_at
+        self.look_every = look_every or num_train_steps
         self._clock = clock
         self._saved = clock()
         self._most = 1
@@ -45,8 +48,8 @@ class Pace:
 
     def next_count(self, step: int) -> int:
         """Returns how many steps to run from `step` on, at least 1 and not past the end."""
-        next_save = (step // self.save_steps + 1) * self.save_steps
-        looks = [self.num_train_steps, next_save, self.look_at]
+        multiples = [(step // n + 1) * n for n in (self.save_steps, self.look_every)]
+        looks = [self.num_train_steps, *multiples, self.look_at]
         left = min((look - step for look in looks if look > step), default=1)
         return min(self._most, self.iterations_per_loop, left)
 

@@ -106,19 +106,35 @@ class RunState:
             )
         return None
 
-    def restore(self, variables: Mapping[str, object]) -> int:
-        """Sets all variables to the values of `latest()`, which must exist, and returns its step.
+    def best(self) -> str:
+        """Returns the best checkpoint.
+
+        Raises:
+          ValueError: which one that is was not recorded, or it is not whole.
+        """
+        self.wait()
+        record = read_best(self.output_dir)
+        if record is None:
+            raise ValueError(f"--output_dir={self.output_dir} has no {BEST_FILE}")
+        prefix = self._path(f"model.ckpt-{record.step}")
+        if wrong := verify_bundle(prefix):
+            raise ValueError(f"{self._path(BEST_FILE)} names step {record.step}: {wrong}")
+        return prefix
+
+    def restore(self, variables: Mapping[str, object], prefix: str | None = None) -> int:
+        """Sets all variables to the values of a checkpoint, and returns its step.
 
         A checkpoint without any optimizer state (a stripped one, copied in) is accepted with a warning: the slots
         keep their initial values.
 
         Args:
           variables: by checkpoint name: parameters, and when training also the optimizer's slots.
+          prefix: of the checkpoint; None is `latest()`, which must exist.
 
         Raises:
           ValueError: if the parameters are not those of the checkpoint, by name and shape. Nothing has changed then.
         """
-        prefix = self.latest()
+        prefix = prefix or self.latest()
         reader = open_bundle(prefix)
         shapes = bundle_shapes(reader)
         wanted = _wanted(variables, shapes, prefix)
@@ -167,11 +183,11 @@ class RunState:
         Args:
           step: updates made; stored as `global_step`.
           tensors: parameters and optimizer slots (variables or arrays), by checkpoint name.
-          scores: what was measured of this state, by metric; None: it takes no part in the choice of the best.
+          scores: what was measured of this state, by metric; without the one that chooses the best checkpoint it takes
+            no part in that.
 
         Raises:
           OSError: if this or the checkpoint before cannot be written; earlier ones are untouched then.
-          ValueError: see `check_scores`.
         """
         if not self._saves:
             return
@@ -180,8 +196,7 @@ class RunState:
             logging.info("Step %d waits: the checkpoint before is still being written", step)
         self.wait()
         score = None
-        if self._best_metric and scores is not None:
-            self.check_scores(scores)
+        if scores and self._best_metric in scores:
             score = Best(step, self._best_metric, float(scores[self._best_metric]))
         prefix = self._path(f"model.ckpt-{step}")
         arrays = None

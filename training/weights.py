@@ -54,6 +54,14 @@ def load_weights(
     return 0
 
 
+def load_best(state: RunState, model: keras.Model) -> int:
+    """Fills the model with the best checkpoint of the run, and returns its step; raises as `RunState.best`."""
+    prefix = state.best()
+    step = state.restore(checkpoint_variables(model), prefix)
+    logging.info("%s, the best checkpoint, is used", prefix)
+    return step
+
+
 def check_same_start(strategy: tf.distribute.Strategy, model: keras.Model, step: int) -> None:
     """Raises ValueError unless all workers found the same checkpoint, or start from the same weights."""
     if num_workers(strategy) == 1:
