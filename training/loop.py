@@ -63,12 +63,9 @@ def train(
         logging.info("Training is complete: %d of %d steps were made", step, num_train_steps)
         return step
     variables = checkpoint_variables(model, optimizer)
-    if not step:
-        state.save(step, variables)
-        state.wait()  # what is wrong with the disk shows now
-    run_steps = _steps_on_device(
-        model, objective, optimizer, strategy, seed, gradient_accumulation_steps
-    )
+    _save_start(step, state, variables)
+    trained = (model, objective, optimizer, strategy)
+    run_steps = _steps_on_device(*trained, seed, gradient_accumulation_steps)
     make_steps = _fed(run_steps, batches, strategy, num_train_steps)
     saving = (save_checkpoints_steps, save_checkpoints_minutes)
     looks = (progress.begin(step, strategy), evaluation and evaluation.every)
@@ -88,6 +85,12 @@ def train(
             if stop:
                 raise _preempted(step, state, requests.reason)
     return step
+
+
+def _save_start(step, state, variables) -> None:
+    if not step:
+        state.save(step, variables)
+        state.wait()  # what is wrong with the disk shows now
 
 
 def _timed(function, *arguments):
