@@ -13,7 +13,7 @@ The same with files of your own, see finetuning/custom_data.py, in place of --ta
 from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import tensorflow as tf
@@ -27,6 +27,7 @@ from finetuning.objective import (
     evaluation_metrics,
     example_scores,
     in_file_order,
+    metric_names,
     original_metrics,
     real_examples,
 )
@@ -56,6 +57,12 @@ from training.common_flags import (
     strategy_from_flags,
 )
 from training.data_flags import define_length_buckets, length_buckets
+from training.evaluation_flags import (
+    check_evaluation_flags,
+    define_evaluation_flags,
+    evaluation_from_flags,
+    load_chosen,
+)
 from training.loop import train
 from training.preflight import Preflight, call
 from training.progress import Progress
@@ -73,6 +80,7 @@ def define_flags() -> None:
     dry_run.define_dry_run_flags()
     define_task_flags()
     define_length_buckets()
+    define_evaluation_flags()
     flags.DEFINE_string("vocab_file", None, "Vocabulary of the model (vocab.txt).")
     flags.DEFINE_bool("do_lower_case", True, "Lower-case the text; false for cased models.")
     flags.DEFINE_alias("do_lower", "do_lower_case")
@@ -101,6 +109,7 @@ def read_inputs(
     wanted = {"train": FLAGS.do_train, "dev": FLAGS.do_eval, "test": FLAGS.do_predict}
     check(check_something_to_do, wanted.values())
     task, examples = read_task([split for split in wanted if wanted[split]], check)
+    check(check_evaluation_flags, check(metric_names, task))
     if FLAGS.do_train:
         check(weights_from_flags, task, examples["train"])
     tokenizer = check(FullTokenizer, FLAGS.vocab_file, FLAGS.do_lower_case)
@@ -159,7 +168,7 @@ def rehearse() -> None:
 
 
 def train_on(
-    records, examples, task, num_train_steps, model, optimizer, strategy, state, step
+    records, examples, task, num_train_steps, model, optimizer, strategy, state, step, evaluation
 ) -> int:
     """Trains from `step` on with the records, and returns the number of updates made."""
     batches = bucketed_train_batches(
@@ -186,16 +195,16 @@ def train_on(
         state,
         progress,
         num_train_steps=num_train_steps,
+        evaluation=evaluation,
         **loop_arguments(),
     )
 
 
 def score_examples(
-    records: LengthRecords, order: np.ndarray, batch_size: int, task: Task, model, strategy
+    score, task: Task, model, strategy, records: LengthRecords, order: np.ndarray, batch_size: int
 ) -> list[dict]:
     """Returns the scores of a split in batches of the file's order."""
     spec = partial(feature_spec, kind=task.kind, num_labels=len(task.labels))
-    score = example_scores(task.kind)
     batches = predict_by_length(model, score, records, spec, batch_size, strategy)
     return in_file_order(list(batches), order, batch_size)
 
@@ -234,21 +243,35 @@ def run_once(config: BertConfig, task: Task, examples, tokenizer, strategy) -> d
     check_same_start(strategy, model, step)
     tf.io.gfile.makedirs(state.own_dir)
     results = {}
+    score = partial(score_examples, example_scores(task.kind), task, model, strategy)
+
+    @cache
+    def dev_records():
+        return write_features(state.own_dir, "eval", examples["dev"], task, tokenizer)
+
+    def score_dev():
+        return score(*dev_records(), FLAGS.eval_batch_size)
 
     if FLAGS.do_train:
         state.claim()
         if task.name == "custom":
             write_label_map(state.own_dir, task)
         records, _ = write_features(state.own_dir, "train", examples["train"], task, tokenizer)
-        arguments = (num_train_steps, model, optimizer, strategy, state, step)
+        evaluation = evaluation_from_flags(
+            lambda: evaluation_metrics(score_dev(), task),
+            state.own_dir,
+            num_train_steps,
+            metric_names(task),
+        )
+        arguments = (num_train_steps, model, optimizer, strategy, state, step, evaluation)
         step = train_on(records, examples["train"], task, *arguments)
+    step = load_chosen(state, model, strategy, step)
     if FLAGS.do_eval:
-        records = write_features(state.own_dir, "eval", examples["dev"], task, tokenizer)
-        batches = score_examples(*records, FLAGS.eval_batch_size, task, model, strategy)
+        batches = score_dev()
         results = evaluate(state.own_dir, task, examples["dev"], batches, step)
     if FLAGS.do_predict:
         records = write_features(state.own_dir, "predict", examples["test"], task, tokenizer)
-        batches = score_examples(*records, FLAGS.predict_batch_size, task, model, strategy)
+        batches = score(*records, FLAGS.predict_batch_size)
         write_predictions(state.own_dir, task, examples["test"], real_examples(batches))
     return {name: float(value) for name, value in results.items()} | {"global_step": step}
 

@@ -123,11 +123,19 @@ def evaluation_metrics(batches: list[dict[str, np.ndarray]], task: Task) -> dict
     scores = real_examples(batches)
     losses = [batch["loss"][batch["is_real_example"] > 0].mean() for batch in batches]
     results = {"eval_loss": np.float32(scores["loss"].mean()), "loss": np.float32(np.mean(losses))}
-    names = {*task.metrics, "accuracy"} if task.kind == SINGLE else task.metrics
-    for name in names:
+    for name in _measured(task):
         value = METRICS[name](scores["label_ids"], scores["predictions"])
         results[f"eval_{name}"] = np.float32(value)
     return results
+
+
+def _measured(task: Task) -> list[str]:
+    return [*dict.fromkeys((*task.metrics, *(["accuracy"] if task.kind == SINGLE else [])))]
+
+
+def metric_names(task: Task) -> list[str]:
+    """Returns what `evaluation_metrics` measures over all examples, the task's own metric first."""
+    return [f"eval_{name}" for name in (*_measured(task), "loss")]
 
 
 def original_metrics(results: dict[str, np.float32]) -> dict[str, np.float32]:

@@ -19,7 +19,7 @@ SCRIPTS = sorted(path for path in ROOT.glob("*.py") if path.name != "setup.py")
 ALL = FILES + SCRIPTS
 WITH_FLAGS = {
     f"training/{name}.py"
-    for name in ("app", "common_flags", "data_flags", "device_flags", "dry_run")
+    for name in ("app", "common_flags", "data_flags", "device_flags", "dry_run", "evaluation_flags")
 }
 WITH_FLAGS |= {f"pretraining/{name}.py" for name in ("masking_flags", "phase_flags")}
 WITH_FLAGS |= {f"finetuning/{name}.py" for name in ("distillation_flags", "task_flags")}
