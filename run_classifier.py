@@ -56,7 +56,7 @@ from training.common_flags import (
     steps_from_epochs,
     strategy_from_flags,
 )
-from training.data_flags import define_length_buckets, length_buckets
+from training.data_flags import check_length_buckets, define_length_buckets, length_buckets
 from training.evaluation_flags import (
     check_evaluation_flags,
     define_evaluation_flags,
@@ -105,7 +105,7 @@ def read_inputs(
     """
     check(validate_case_matches_checkpoint, FLAGS.do_lower_case, FLAGS.init_checkpoint)
     check(BertConfig.check_seq_length, config, FLAGS.max_seq_length)
-    check(length_buckets)
+    check(check_length_buckets)
     wanted = {"train": FLAGS.do_train, "dev": FLAGS.do_eval, "test": FLAGS.do_predict}
     check(check_something_to_do, wanted.values())
     task, examples = read_task([split for split in wanted if wanted[split]], check)
@@ -137,7 +137,9 @@ def write_features(
     output_dir: str, split: str, examples: list[Example], task: Task, tokenizer
 ) -> tuple[LengthRecords, np.ndarray]:
     """Writes the records of a split and returns them, with the example of each."""
-    return write_split(output_dir, split, encode(examples, task, tokenizer), length_buckets())
+    features = encode(examples, task, tokenizer)
+    lengths = length_buckets(features["input_mask"].sum(axis=1), split)
+    return write_split(output_dir, split, features, lengths)
 
 
 def count_lengths(examples: list[Example], task: Task, tokenizer) -> dict[int, int]:
@@ -145,7 +147,7 @@ def count_lengths(examples: list[Example], task: Task, tokenizer) -> dict[int, i
     if not FLAGS.length_buckets:
         return {FLAGS.max_seq_length: len(examples)}
     num_tokens = encode(examples, task, tokenizer)["input_mask"].sum(axis=1)
-    return count_by_length(num_tokens.tolist(), length_buckets())
+    return count_by_length(num_tokens, length_buckets(num_tokens, "train"))
 
 
 def rehearse() -> None:

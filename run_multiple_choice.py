@@ -47,6 +47,7 @@ from training.common_flags import (
     strategy_from_flags,
 )
 from training.data_flags import (
+    check_length_buckets,
     define_data_flags,
     length_buckets,
     read_tokenizer,
@@ -83,7 +84,7 @@ def read_inputs(
     A `check` that collects errors goes on after them.
     """
     check(sequence_length, config)
-    check(length_buckets)
+    check(check_length_buckets)
     tokenizer = check(read_tokenizer, config)
     paths = check(wanted_files)
     questions = {
@@ -95,8 +96,9 @@ def read_inputs(
 
 def write_questions(output_dir: str, split: str, questions, tokenizer) -> LengthRecords:
     """Writes the records of a split."""
-    rows = encode_questions(questions, tokenizer, FLAGS.max_seq_length)
-    return write_by_length(output_dir, split, rows, length_buckets())
+    rows = [*encode_questions(questions, tokenizer, FLAGS.max_seq_length)]
+    num_tokens = [row["input_mask"].shape[-1] for row in rows]
+    return write_by_length(output_dir, split, rows, length_buckets(num_tokens, split))
 
 
 def score_questions(

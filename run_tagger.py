@@ -50,6 +50,7 @@ from training.common_flags import (
     strategy_from_flags,
 )
 from training.data_flags import (
+    check_length_buckets,
     define_data_flags,
     length_buckets,
     read_tokenizer,
@@ -108,7 +109,7 @@ def read_inputs(config: BertConfig, check: Callable = call) -> tuple[dict[str, S
     A `check` that collects errors goes on after them.
     """
     length = check(sequence_length, config)
-    check(length_buckets)
+    check(check_length_buckets)
     tokenizer = check(read_tokenizer, config)
     paths = check(wanted_files)
     if paths is MISSING:
@@ -131,7 +132,8 @@ def read_inputs(config: BertConfig, check: Callable = call) -> tuple[dict[str, S
 def write_windows(output_dir: str, name: str, split: Split, tagset: Tagset) -> LengthRecords:
     """Writes the records of a file."""
     rows = feature_rows(split.features, tag_numbers(split.file, tagset))
-    return write_by_length(output_dir, name, rows, length_buckets())
+    num_tokens = [len(feature.input_ids) for feature in split.features]
+    return write_by_length(output_dir, name, rows, length_buckets(num_tokens, name))
 
 
 def tag_words(

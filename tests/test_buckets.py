@@ -1,5 +1,7 @@
 """Batches of several static lengths: every record in its turn, resumable, one trace a shape."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from training.buckets import (
     BucketedBatches,
     bucket_schedule,
     bucketed_train_batches,
+    choose_lengths,
     count_by_length,
     parse_length_buckets,
 )
@@ -36,6 +39,35 @@ def test_a_length_that_cannot_be_is_refused(text):
 def test_sequences_are_counted_at_the_least_length_that_they_fit_in():
     assert count_by_length([5, 7, 3, 13, 7, 8], [5, 7, 11, 13]) == {5: 2, 7: 2, 11: 1, 13: 1}
     assert count_by_length([3, 5], [5, 7]) == {5: 2}
+
+
+def positions_and_least(num_tokens, lengths):
+    counts = count_by_length(num_tokens, lengths)
+    return sum(length * n for length, n in counts.items()), min(counts.get(n, 0) for n in lengths)
+
+
+@pytest.mark.parametrize("least", [1, 5, 19])
+def test_no_other_lengths_have_less_padding_than_those_chosen(least):
+    num_tokens = np.random.default_rng(7).geometric(0.05, 97).clip(3, 61)
+    assert max(num_tokens) == 61
+    allowed = [
+        (*chosen, 61)
+        for most in range(4)
+        for chosen in itertools.combinations(range(8, 61, 8), most)
+        if positions_and_least(num_tokens, (*chosen, 61))[1] >= least
+    ]
+    expected = min(positions_and_least(num_tokens, lengths)[0] for lengths in allowed)
+    lengths = choose_lengths(num_tokens, 61, least)
+    assert tuple(lengths) in allowed
+    assert positions_and_least(num_tokens, lengths)[0] == expected
+
+
+@pytest.mark.parametrize(
+    "num_tokens, lengths",
+    [([3], [8]), ([17, 16], [24]), ([5] * 9 + [30] * 9, [8, 32]), ([101] * 40, [101])],
+)
+def test_chosen_lengths_end_with_the_longest_sequence(num_tokens, lengths):
+    assert choose_lengths(num_tokens, 101, 5) == lengths
 
 
 def test_steps_are_shared_out_in_proportion():

@@ -151,11 +151,12 @@ def test_length_buckets_change_nothing_but_the_padding(files):
 
 
 @pytest.mark.slow
-def test_a_dry_run_plans_with_the_length_buckets(files):
+@pytest.mark.parametrize("buckets, mean", [("11,16", 15.4), ("auto", 15.8)])
+def test_a_dry_run_plans_with_the_length_buckets(files, buckets, mean):
     write_words(files / "train.csv", np.random.default_rng(17), [3, 11, 12, 13, 23] * 4)
-    flags = custom_flags(files, length_buckets="11,17", num_train_epochs=2.0, dry_run="true")
-    stdout, _ = succeed("run_classifier.py", **flags)
-    assert f"{5 * 8 * 15.8:.0f}, 15.8 in a sequence, padding included" in stdout
+    flags = custom_flags(files, length_buckets=buckets, num_train_epochs=4.0, dry_run="true")
+    stdout, _ = succeed("run_classifier.py", **{**flags, "train_batch_size": 1})
+    assert f"{20 * 4 * mean:,.0f}, {mean} in a sequence, padding included" in stdout
 
 
 BAD_FLAGS = {

@@ -1,5 +1,6 @@
 """Batches of a few static lengths: what is short is not padded to the length of what is long."""
 
+import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +34,35 @@ def parse_length_buckets(text: str, max_seq_length: int) -> list[int]:
             )
         lengths.add(int(part))
     return sorted(lengths)
+
+
+def choose_lengths(num_tokens: Sequence[int], max_seq_length: int, least: int) -> list[int]:
+    """Returns the static lengths, at most four and ascending, with which the sequences have the least padding.
+
+    They are multiples of 8, or `max_seq_length`; each is traced, and compiled, once.
+
+    Args:
+      num_tokens: of each sequence, at least one of them.
+      max_seq_length: the most that there are.
+      least: sequences that a length must have, if there are as many in all: those of a rare one would be met too often
+        or too rarely, because a batch is of one length.
+    """
+    longest = -(-max(num_tokens) // 8) * 8
+    edges = [min(edge, max_seq_length) for edge in range(8, longest + 1, 8)]
+    fitting = np.searchsorted(np.sort(num_tokens), edges, side="right").tolist()  # up to each edge
+    least = min(least, len(num_tokens))
+    # For each edge: the positions of all sequences up to it, and the lengths that make them so few.
+    best = [(math.inf, [])] * len(edges)
+    for _ in range(4):
+        before = [(0, 0, []), *((n, *plan) for n, plan in zip(fitting, best, strict=True))]
+        best = [
+            min(
+                (positions + (n - m) * edge, [*lengths, edge]) if n - m >= least else (math.inf, [])
+                for m, positions, lengths in before[: number + 1]
+            )
+            for number, (edge, n) in enumerate(zip(edges, fitting, strict=True))
+        ]
+    return best[-1][1]
 
 
 def count_by_length(num_tokens: Iterable[int], lengths: Sequence[int]) -> dict[int, int]:

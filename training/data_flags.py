@@ -1,13 +1,17 @@
 """Flags of the scripts that the original did not have: their text files, and what is to be done with them."""
 
+from collections.abc import Sequence
+
 from absl import flags
 
 from modeling.config import BertConfig
 from tokenization import FullTokenizer, validate_case_matches_checkpoint
-from training.buckets import parse_length_buckets
+from training.buckets import choose_lengths, parse_length_buckets
 
 FLAGS = flags.FLAGS
 
+# Of each length that is chosen, so that rounding to whole batches does not matter much.
+MIN_BATCHES = 4
 # split -> the flag that asks for it, the flag with its file.
 _SPLITS = {
     "train": ("do_train", "train_file"),
@@ -36,7 +40,8 @@ def define_length_buckets() -> None:
     flags.DEFINE_string(
         "length_buckets",
         "",
-        "Static lengths, as 32,64, so that what is short is not padded to max_seq_length.",
+        "Static lengths, as 32,64, so that what is short is not padded to max_seq_length; 'auto' chooses up to four "
+        "that suit the data.",
     )
 
 
@@ -63,9 +68,23 @@ def sequence_length(config: BertConfig) -> int:
     return FLAGS.max_seq_length
 
 
-def length_buckets() -> list[int]:
-    """Returns the static lengths of sequences, ascending."""
-    return parse_length_buckets(FLAGS.length_buckets, FLAGS.max_seq_length)
+def check_length_buckets() -> None:
+    """Raises ValueError unless the flag says lengths."""
+    if FLAGS.length_buckets != "auto":
+        parse_length_buckets(FLAGS.length_buckets, FLAGS.max_seq_length)
+
+
+def length_buckets(num_tokens: Sequence[int], split: str) -> list[int]:
+    """Returns the static lengths of sequences, ascending.
+
+    Args:
+      num_tokens: of each of them, at least one.
+      split: "train", "eval" or "predict".
+    """
+    if FLAGS.length_buckets != "auto":
+        return parse_length_buckets(FLAGS.length_buckets, FLAGS.max_seq_length)
+    least = MIN_BATCHES * FLAGS[f"{split}_batch_size"].value
+    return choose_lengths(num_tokens, FLAGS.max_seq_length, least)
 
 
 def read_tokenizer(config: BertConfig) -> FullTokenizer:
