@@ -38,6 +38,14 @@ from finetuning.predictions import (
     write_test_results,
 )
 from finetuning.report import write_report
+from finetuning.sweep_flags import (
+    check_runs,
+    define_sweep_flags,
+    each_setting,
+    planned_runs,
+    print_plan,
+    run_planned,
+)
 from finetuning.task_flags import define_task_flags, read_task, weights_from_flags
 from finetuning.tasks import Example, Task
 from modeling.config import BertConfig
@@ -79,6 +87,7 @@ def define_flags() -> None:
     define_epoch_flags()
     dry_run.define_dry_run_flags()
     define_task_flags()
+    define_sweep_flags()
     define_length_buckets()
     define_evaluation_flags()
     flags.DEFINE_string("vocab_file", None, "Vocabulary of the model (vocab.txt).")
@@ -108,6 +117,7 @@ def read_inputs(
     check(check_length_buckets)
     wanted = {"train": FLAGS.do_train, "dev": FLAGS.do_eval, "test": FLAGS.do_predict}
     check(check_something_to_do, wanted.values())
+    check(planned_runs)
     task, examples = read_task([split for split in wanted if wanted[split]], check)
     check(check_evaluation_flags, check(metric_names, task))
     if FLAGS.do_train:
@@ -160,13 +170,20 @@ def rehearse() -> None:
     model = dry_run.checked_model(
         check, strategy, BertClassifier, config, labels, FLAGS.rematerialize
     )
-    trainings = []
+    plan, trainings = [], []
     if FLAGS.do_train:
         counts = check(count_lengths, examples["train"], task, tokenizer)
         flops = check(partial, classifier_flops, config, num_labels=labels)
-        steps = check(steps_from_epochs, check(len, examples["train"]))
-        trainings = [check(dry_run.bucketed_training, counts, labels, flops, steps)]
+        plan = check(check_runs, check(len, examples["train"]), strategy)
+        trainings = check(each_setting, plan, plan_training, counts, labels, flops)
     dry_run.finish(check, config, model, strategy, trainings)
+    print_plan(plan)
+
+
+def plan_training(counts: dict[int, int], labels: int, flops: Callable) -> dry_run.Training:
+    """Returns the training of the flags, for a dry run; arguments as of `dry_run.bucketed_training`."""
+    steps = steps_from_epochs(sum(counts.values()))
+    return dry_run.bucketed_training(counts, labels, flops, steps)
 
 
 def train_on(
@@ -285,7 +302,9 @@ def main() -> None:
     strategy = strategy_from_flags("eval_batch_size", "predict_batch_size")
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
     task, examples, tokenizer = read_inputs(config)
-    run_once(config, task, examples, tokenizer, strategy)
+    make = partial(run_once, config, task, examples, tokenizer, strategy)
+    plan = check_runs(len(examples.get("train", [])), strategy)
+    run_planned(plan, make, task, strategy) if plan else make()
     wait_for_workers(strategy)
 
 

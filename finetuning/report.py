@@ -67,13 +67,17 @@ def write_report(
 def console_table(label_scores: Mapping[str, LabelScore]) -> str:
     """Returns the scores of the first labels as lines of aligned columns."""
     rows = [_LABEL_HEADER, *_score_rows(dict(islice(label_scores.items(), MAX_LABELS)))]
-    rows = [[_printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
+    lines = aligned([[_printable(cell) for cell in row] for row in rows])
     left_out = len(label_scores) - MAX_LABELS
     return "\n".join(lines + ([f"and {left_out:,} more in report.html"] if left_out > 0 else []))
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns the rows as lines of columns, the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
 
 
 def _printable(text: str) -> str:

@@ -63,14 +63,14 @@ def write_results_json(
       run: see `common_flags.run_from_flags`.
       findings: entries of types that JSON has.
     """
-    metrics = {name: _json_number(value) for name, value in sorted(results.items())}
+    metrics = {name: json_number(value) for name, value in sorted(results.items())}
     content = {"task": task, "global_step": step, "metrics": metrics, **findings}
     content |= {"command": shlex.join(run.command), "flags": dict(run.flags)}
     path = os.path.join(output_dir, "results.json")
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def _json_number(value: float) -> float | None:
-    """JSON has no numbers that are not finite: they become null."""
+def json_number(value: float) -> float | None:
+    """Returns a number as JSON can hold it: one that is not finite becomes null."""
     value = value.item() if hasattr(value, "item") else value
     return value if math.isfinite(value) else None

@@ -1,0 +1,167 @@
+"""The flags that make one call several trainings, and the loop over those."""
+
+import gc
+import os
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver
+
+from finetuning.sweeps import (
+    AXES,
+    PRESETS,
+    PlannedRun,
+    finished_runs,
+    group_runs,
+    plan_runs,
+    run_all,
+    summary,
+    write_sweep,
+)
+from finetuning.tasks import Task
+from training.common_flags import run_from_flags, steps_from_epochs
+from training.lock import lock_directory
+from training.strategy import check_batch_size, set_seed_and_precision
+from training.workers import check_agreement, is_chief
+
+FLAGS = flags.FLAGS
+
+_KINDS = {"learning_rate": float, "train_batch_size": int, "num_train_epochs": float}
+
+
+def define_sweep_flags() -> None:
+    """Defines the flags."""
+    flags.DEFINE_integer(
+        "num_seeds",
+        1,
+        "Train so many times, with --seed and the numbers after it, each in a folder of --output_dir; a table and "
+        "results.json have the median and the spread. What is finished is not made again by the same command.",
+        1,
+    )
+    flags.DEFINE_enum(
+        "grid",
+        None,
+        list(PRESETS),
+        "Train with all combinations of learning rates, batch sizes and epochs, as with --num_seeds: those of the "
+        "paper (3 x 2 x 3), or those for models smaller than BERT-Base (4 x 5 x 1).",
+    )
+    for name in AXES:
+        flags.DEFINE_list(
+            f"grid_{name}",
+            [],
+            f"Values of --{name} in a grid (default: those of --grid, if given).",
+        )
+
+
+def planned_runs() -> list[PlannedRun]:
+    """Returns the runs that the flags ask for; none if they ask for a single one, in --output_dir itself.
+
+    Raises:
+      ValueError: the flags do not go together.
+    """
+    grid = _grid()
+    if not grid and FLAGS.num_seeds == 1:
+        return []
+    if not (FLAGS.do_train and FLAGS.do_eval):
+        given = "--num_seeds" if FLAGS.num_seeds > 1 else "a grid"
+        raise ValueError(f"{given} needs --do_train and --do_eval")
+    for name in grid:
+        if not FLAGS[name].using_default_value:
+            raise ValueError(
+                f"--{name} is an axis of the grid: leave it out, or give --grid_{name}"
+            )
+    return plan_runs(grid, range(FLAGS.seed, FLAGS.seed + FLAGS.num_seeds))
+
+
+def _grid() -> dict[str, list[float]]:
+    """Returns the values of each flag of the grid."""
+    preset = PRESETS[FLAGS.grid] if FLAGS.grid else [()] * len(AXES)
+    grid = {name: _axis(name) or values for name, values in zip(AXES, preset, strict=True)}
+    return {name: list(values) for name, values in grid.items() if values}
+
+
+def _axis(name: str) -> list[float]:
+    texts = FLAGS[f"grid_{name}"].value
+    try:
+        values = [_KINDS[name](text) for text in texts]
+    except ValueError:
+        values = [0]
+    if not all(0 < value < float("inf") for value in values) or len({*values}) < len(values):
+        raise ValueError(f"--grid_{name}={','.join(texts)}: give numbers above 0, each once")
+    return values
+
+
+def check_runs(num_examples: int, strategy: tf.distribute.Strategy) -> list[PlannedRun]:
+    """Returns the `planned_runs`, after a check that each of them can be made.
+
+    Args:
+      num_examples: in the training set.
+
+    Raises:
+      ValueError: one cannot, or --output_dir holds something else.
+    """
+    plan = planned_runs()
+    for run in plan:
+        with flagsaver.flagsaver(**run.setting):
+            micro_batches = FLAGS.gradient_accumulation_steps
+            check_batch_size("train_batch_size", FLAGS.train_batch_size, strategy, micro_batches)
+            steps_from_epochs(num_examples)
+    if plan:
+        finished_runs(FLAGS.output_dir, run_from_flags().flags)
+    return plan
+
+
+def each_setting(plan: Sequence[PlannedRun], make: Callable, *arguments) -> list:
+    """Returns what `make(*arguments)` returns with the flags of each setting of a plan, equal ones once.
+
+    With an empty plan it is called with the flags as they are.
+    """
+    results = {}
+    for run in plan or [PlannedRun({}, FLAGS.seed)]:
+        with flagsaver.flagsaver(**run.setting):
+            results[make(*arguments)] = None
+    return [*results]
+
+
+def print_plan(plan: Sequence[PlannedRun]) -> None:
+    """Prints what runs are made, if they are several."""
+    for number, run in enumerate(plan, 1):
+        print(f"Run {number:<8} {run.folder}")
+
+
+def run_planned(
+    plan: list[PlannedRun],
+    make: Callable[[], dict[str, float]],
+    task: Task,
+    strategy: tf.distribute.Strategy,
+) -> None:
+    """Makes all runs that are not finished, then prints the table of all.
+
+    Args:
+      plan: as from `check_runs`; at least one.
+      make: makes the run that the flags ask for, and returns its results.
+      task: that they learn.
+    """
+    output_dir, called, metric = FLAGS.output_dir, run_from_flags(), f"eval_{task.metrics[0]}"
+    finished = finished_runs(output_dir, called.flags)
+    advice = "all workers need the same --output_dir, on a shared file system"
+    check_agreement(strategy, {"the list of finished runs": sorted(finished)}, advice)
+    if is_chief(strategy):
+        tf.io.gfile.makedirs(output_dir)
+        lock = lock_directory(output_dir)  # noqa: F841 (held until this returns)
+
+    def make_one(run):
+        settings = {**run.setting, "seed": run.seed}
+        with flagsaver.flagsaver(output_dir=os.path.join(output_dir, run.folder), **settings):
+            gc.collect()  # the model before refers to itself, and still has its memory
+            set_seed_and_precision(FLAGS.seed, FLAGS.dtype)
+            return make()
+
+    def finish(done):
+        if is_chief(strategy):
+            write_sweep(output_dir, task.name, metric, plan, done, called)
+
+    done = run_all(plan, finished, make_one, finish)
+    finish(done)
+    print(summary(group_runs(plan, done), metric))
