@@ -17,11 +17,13 @@ class Flops(NamedTuple):
       embeddings: the segment types, a product with one-hot rows.
       blocks: all encoder blocks.
       head: pooler and output layers.
+      frozen: of the embeddings and blocks that are not trained, which the numbers above are without.
     """
 
     embeddings: int
     blocks: int
     head: int
+    frozen: int = 0
 
     @property
     def forward(self) -> int:
@@ -34,7 +36,13 @@ class Flops(NamedTuple):
         The gradient of a product is one product for each factor; the one-hot rows need none. With `rematerialize` the
         blocks are computed a second time.
         """
-        return 2 * self.embeddings + (4 if rematerialize else 3) * self.blocks + 3 * self.head
+        trained = 2 * self.embeddings + (4 if rematerialize else 3) * self.blocks + 3 * self.head
+        return trained + self.frozen
+
+    def freeze(self, blocks: int, of: int) -> "Flops":
+        """Returns the operations where the embeddings and so many `of` all blocks are not trained."""
+        frozen = self.blocks * blocks // of
+        return Flops(0, self.blocks - frozen, self.head, self.frozen + self.embeddings + frozen)
 
 
 def pretraining_flops(
