@@ -70,7 +70,7 @@ def define_flags() -> None:
     flags.DEFINE_multi_enum(
         "dtypes", ["float32", "bfloat16"], ["float32", "bfloat16"], "Which precisions."
     )
-    flags.DEFINE_string("length_buckets", "16,32,48,64,80", "As of run_classifier.py.")
+    flags.DEFINE_string("length_buckets", "auto", "As of run_classifier.py.")
     flags.DEFINE_integer("max_seq_length", 128, "As of run_classifier.py.", 3)
     flags.DEFINE_integer("train_batch_size", 32, "Examples in an update.", 1)
     flags.DEFINE_integer("max_examples", 8000, "Most examples of a task.", 1)
