@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
+from finetuning.classifier_model import define_freeze, make_classifier, make_flops
 from finetuning.features import encode_examples, feature_spec, write_split
 from finetuning.label_map import write_label_map
 from finetuning.length_records import LengthRecords, predict_by_length
@@ -49,8 +50,6 @@ from finetuning.sweep_flags import (
 from finetuning.task_flags import define_task_flags, read_task, weights_from_flags
 from finetuning.tasks import Example, Task
 from modeling.config import BertConfig
-from modeling.flops import classifier_flops
-from modeling.heads import BertClassifier
 from tokenization import FullTokenizer, validate_case_matches_checkpoint
 from training import dry_run
 from training.buckets import bucketed_train_batches, count_by_length
@@ -90,6 +89,7 @@ def define_flags() -> None:
     define_sweep_flags()
     define_length_buckets()
     define_evaluation_flags()
+    define_freeze()
     flags.DEFINE_string("vocab_file", None, "Vocabulary of the model (vocab.txt).")
     flags.DEFINE_bool("do_lower_case", True, "Lower-case the text; false for cased models.")
     flags.DEFINE_alias("do_lower", "do_lower_case")
@@ -167,13 +167,11 @@ def rehearse() -> None:
     config = check(BertConfig.from_json_file, FLAGS.bert_config_file)
     task, examples, tokenizer = read_inputs(config, check)
     labels = check(lambda task: len(task.labels), task)
-    model = dry_run.checked_model(
-        check, strategy, BertClassifier, config, labels, FLAGS.rematerialize
-    )
+    model = dry_run.checked_model(check, strategy, make_classifier, config, labels)
     plan, trainings = [], []
     if FLAGS.do_train:
         counts = check(count_lengths, examples["train"], task, tokenizer)
-        flops = check(partial, classifier_flops, config, num_labels=labels)
+        flops = check(partial, make_flops, config, labels)
         plan = check(check_runs, check(len, examples["train"]), strategy)
         trainings = check(each_setting, plan, plan_training, counts, labels, flops)
     dry_run.finish(check, config, model, strategy, trainings)
@@ -203,7 +201,7 @@ def train_on(
         state.own_dir,
         num_train_steps,
         FLAGS.train_batch_size,
-        lambda length: classifier_flops(model.bert.config, length, len(task.labels)).training(),
+        lambda length: make_flops(model.bert.config, len(task.labels), length).training(),
     )
     return train(
         model,
@@ -256,7 +254,7 @@ def run_once(config: BertConfig, task: Task, examples, tokenizer, strategy) -> d
     num_train_steps, num_warmup_steps = steps_from_epochs(len(examples.get("train", [])))
     state = run_state_from_flags(strategy)
     with strategy.scope():
-        model = BertClassifier(config, len(task.labels), FLAGS.rematerialize)
+        model = make_classifier(config, len(task.labels))
         optimizer = optimizer_from_flags(model, num_train_steps, num_warmup_steps)
     step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
     check_same_start(strategy, model, step)

@@ -22,7 +22,10 @@ WITH_FLAGS = {
     for name in ("app", "common_flags", "data_flags", "device_flags", "dry_run", "evaluation_flags")
 }
 WITH_FLAGS |= {f"pretraining/{name}.py" for name in ("masking_flags", "phase_flags")}
-WITH_FLAGS |= {f"finetuning/{name}.py" for name in ("distillation_flags", "sweep_flags", "task_flags")}
+WITH_FLAGS |= {
+    f"finetuning/{name}.py"
+    for name in ("classifier_model", "distillation_flags", "sweep_flags", "task_flags")
+}
 
 
 def imported(path):

@@ -45,7 +45,19 @@ def test_training_that_was_evaluated_ends_with_the_same_weights(files):  # noqa:
         np.testing.assert_array_equal(*(r.get_tensor(name) for r in readers), err_msg=name)
 
 
+@pytest.mark.slow
+def test_frozen_layers_end_as_they_began(files):  # noqa: F811
+    succeed("run_classifier.py", **classifier_flags(files, freeze=1, do_eval="true"))
+    first, last = (
+        tf.train.load_checkpoint(str(files / f"run/model.ckpt-{step}")) for step in (0, 4)
+    )
+    names = [n for n in first.get_variable_to_shape_map() if "adam" not in n and n != "global_step"]
+    same = {n for n in names if np.array_equal(first.get_tensor(n), last.get_tensor(n))}
+    assert same == {n for n in names if "/embeddings/" in n or "/layer_0/" in n}
+
+
 BAD = {
+    "more than there is": (dict(freeze=3), "--freeze=3: give embeddings, or a number of encoder"),
     "no evaluation after training": (dict(eval_steps=3), "--eval_steps needs --do_train and"),
     "no evaluation in training": (
         dict(keep_best_metric="eval_f1"),
