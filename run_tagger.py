@@ -11,6 +11,7 @@ from training import app  # isort: skip  (first: it silences TensorFlow's start-
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ from modeling.flops import tagger_flops
 from modeling.heads import BertTokenClassifier
 from tokenization.files import write_text
 from training import dry_run
-from training.buckets import bucketed_train_batches
+from training.buckets import bucketed_train_batches, count_by_length
 from training.common_flags import (
     define_epoch_flags,
     define_training_flags,
@@ -132,8 +133,13 @@ def read_inputs(config: BertConfig, check: Callable = call) -> tuple[dict[str, S
 def write_windows(output_dir: str, name: str, split: Split, tagset: Tagset) -> LengthRecords:
     """Writes the records of a file."""
     rows = feature_rows(split.features, tag_numbers(split.file, tagset))
-    num_tokens = [len(feature.input_ids) for feature in split.features]
-    return write_by_length(output_dir, name, rows, length_buckets(num_tokens, name))
+    lengths = length_buckets(count_tokens(split.features), name)
+    return write_by_length(output_dir, name, rows, lengths)
+
+
+def count_tokens(features: list[Feature]) -> list[int]:
+    """Returns the number of tokens of each window."""
+    return [len(feature.input_ids) for feature in features]
 
 
 def tag_words(
@@ -190,11 +196,13 @@ def rehearse() -> None:
     )
     trainings = []
     if "train" in splits:
-        count, length = check(len, splits["train"].features), FLAGS.max_seq_length
-        flops = check(tagger_flops, config, length, num_tags)
-        steps = check(steps_from_epochs, count)
-        logits = check(lambda num_tags: length * num_tags, num_tags)
-        trainings = [check(dry_run.training_from_flags, length, count, logits, flops, steps)]
+        num_tokens = check(count_tokens, splits["train"].features)
+        lengths = check(length_buckets, num_tokens, "train")
+        counts = check(count_by_length, num_tokens, lengths)
+        logits = check(lambda counts, num_tags: max(counts) * num_tags, counts, num_tags)
+        flops = check(partial, tagger_flops, config, num_labels=num_tags)
+        steps = check(steps_from_epochs, check(len, num_tokens))
+        trainings = [check(dry_run.bucketed_training, counts, logits, flops, steps)]
     dry_run.finish(check, config, model, strategy, trainings)
 
 

@@ -170,8 +170,12 @@ def test_parts_of_speech_in_conllu(files):
 
 
 @pytest.mark.slow
-def test_a_dry_run_counts_windows_and_writes_nothing(files):
-    stdout, _ = succeed(**flags_of(files, do_train="true", do_eval="true", dry_run="true"))
+def test_a_dry_run_counts_windows_of_all_lengths_and_writes_nothing(files):
+    words = [("red", "B-NAME"), *[("red", "O")] * 7]
+    write(files / "train.conll", [words[:length] for length in (3, 8) * 7])
+    flags = flags_of(files, do_train="true", dry_run="true", length_buckets="auto")
+    stdout, _ = succeed(**{**flags, "train_batch_size": 1})
+    assert ", 10.5 in a sequence, padding included" in stdout  # 8 and 13
     assert "No problem found" in stdout and not (files / "run").exists()
 
 
