@@ -1,7 +1,9 @@
 """Evaluation in the course of training: no influence on it, the best checkpoint, the early end, restarts."""
 
+import gc
 import json
 import math
+import weakref
 
 import keras
 import numpy as np
@@ -182,6 +184,10 @@ def test_the_same_model_is_traced_once_for_all_evaluations(run):
     for _ in range(3):
         list(predict(model, counted, some_batches(2, 7), tf.distribute.get_strategy()))
     assert len(traced) == 1
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
 
 
 def test_all_numbers_of_an_evaluation_are_reported_and_the_named_ones_returned(tmp_path):

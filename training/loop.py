@@ -1,6 +1,5 @@
 """The loops: training, and scoring for evaluation and prediction."""
 
-import functools
 import time
 from collections.abc import Callable, Iterator
 
@@ -241,13 +240,16 @@ def predict(
         }
 
 
-@functools.lru_cache(maxsize=1)
 def _scoring(model, score, strategy):
-    """One is kept: evaluations during training come back to it, other models should not stay in memory."""
+    """Evaluations during training come back to the last one; it stays with the model, and goes with it."""
+    of, run = vars(model).get("_scoring", (None, None))
+    if of == (score, strategy):
+        return run
 
     @tf.function
     def run(batch):
         scores = strategy.run(lambda part: score(model, part), args=(batch,))
         return scores if num_workers(strategy) == 1 else gather_rows(strategy, scores)
 
+    vars(model)["_scoring"] = ((score, strategy), run)  # not an attribute, which Keras would track
     return run
