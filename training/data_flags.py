@@ -1,4 +1,4 @@
-"""Flags of the scripts that the original did not have: their text files, and what is to be done with them."""
+"""Flags of the scripts that the original did not have: their files, what is done with them, and static lengths."""
 
 from collections.abc import Sequence
 
