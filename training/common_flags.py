@@ -151,9 +151,9 @@ def _define_kept_checkpoint_flags() -> None:
         "keep_best_metric",
         None,
         "The checkpoint that is the best by this metric stays too: loss, masked_lm_accuracy and what else "
-        "training reports, as the mean of the steps since the checkpoint before, or with --eval_steps a metric of "
-        "the dev set, such as eval_accuracy; lower is better if its name has 'loss' in it. best_checkpoint.json "
-        "names it (default: none).",
+        "training reports, as the mean of the steps since the checkpoint before, or where a script has "
+        "--eval_steps a metric of the dev set, such as eval_accuracy; lower is better if its name has 'loss' in "
+        "it. best_checkpoint.json names it (default: none).",
     )
 
 
