@@ -74,11 +74,12 @@ def define_flags() -> None:
         upper_bound=1,
     )
     define_masking_flags()
+    define_row_flags()
     define_builder_flags()
 
 
-def define_builder_flags() -> None:
-    """Declares what the original did not have."""
+def define_row_flags() -> None:
+    """Declares what a row is, beyond the original's pairs."""
     flags.DEFINE_enum(
         "objective",
         "next_sentence",
@@ -99,6 +100,10 @@ def define_builder_flags() -> None:
         "Most sequences packed into a row; training is as if each were alone. 1 leaves them apart.",
         1,
     )
+
+
+def define_builder_flags() -> None:
+    """Declares how and where records are made."""
     flags.DEFINE_integer(
         "num_shards",
         None,
