@@ -27,10 +27,10 @@ demo: setup
 
 # Two processes: most tests are too small to keep two cores busy.
 test: setup
-	@$(BIN)/python -m pytest -n 2 --dist=loadfile
+	@$(BIN)/python -m pytest -n 2 --dist=worksteal
 
 test-slow: setup
-	@$(BIN)/python -m pytest -n 2 --dist=loadfile -m "slow or not slow"
+	@$(BIN)/python -m pytest -n 2 --dist=worksteal -m "slow or not slow"
 
 lint: setup
 	@$(BIN)/ruff check .
