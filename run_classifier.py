@@ -20,9 +20,16 @@ import tensorflow as tf
 from absl import flags, logging
 
 from finetuning.classifier_model import define_freeze, make_classifier, make_flops
-from finetuning.features import encode_examples, feature_spec, write_split
+from finetuning.feature_flags import (
+    count_lengths,
+    define_feature_flags,
+    owners_of,
+    write_features,
+)
+from finetuning.features import feature_spec
 from finetuning.label_map import write_label_map
 from finetuning.length_records import LengthRecords, predict_by_length
+from finetuning.long_texts import WINDOWS, mean_of_rows
 from finetuning.objective import (
     classifier_objective,
     evaluation_metrics,
@@ -52,7 +59,7 @@ from finetuning.tasks import Example, Task
 from modeling.config import BertConfig
 from tokenization import FullTokenizer, validate_case_matches_checkpoint
 from training import dry_run
-from training.buckets import bucketed_train_batches, count_by_length
+from training.buckets import bucketed_train_batches
 from training.common_flags import (
     define_epoch_flags,
     define_training_flags,
@@ -63,7 +70,7 @@ from training.common_flags import (
     steps_from_epochs,
     strategy_from_flags,
 )
-from training.data_flags import check_length_buckets, define_length_buckets, length_buckets
+from training.data_flags import check_length_buckets
 from training.evaluation_flags import (
     check_evaluation_flags,
     define_evaluation_flags,
@@ -87,7 +94,7 @@ def define_flags() -> None:
     dry_run.define_dry_run_flags()
     define_task_flags()
     define_sweep_flags()
-    define_length_buckets()
+    define_feature_flags()
     define_evaluation_flags()
     define_freeze()
     flags.DEFINE_string("vocab_file", None, "Vocabulary of the model (vocab.txt).")
@@ -138,28 +145,6 @@ def check_vocabulary(config: BertConfig, tokenizer: FullTokenizer) -> None:
     config.check_vocab_size(len(tokenizer.vocab), FLAGS.vocab_file)
 
 
-def encode(examples: list[Example], task: Task, tokenizer: FullTokenizer) -> dict[str, np.ndarray]:
-    """Returns the features of examples."""
-    return encode_examples(examples, task.labels, FLAGS.max_seq_length, tokenizer, task.kind)
-
-
-def write_features(
-    output_dir: str, split: str, examples: list[Example], task: Task, tokenizer
-) -> tuple[LengthRecords, np.ndarray]:
-    """Writes the records of a split and returns them, with the example of each."""
-    features = encode(examples, task, tokenizer)
-    lengths = length_buckets(features["input_mask"].sum(axis=1), split)
-    return write_split(output_dir, split, features, lengths)
-
-
-def count_lengths(examples: list[Example], task: Task, tokenizer) -> dict[int, int]:
-    """Returns the number of examples of each static length; without buckets nothing is tokenized for that."""
-    if not FLAGS.length_buckets:
-        return {FLAGS.max_seq_length: len(examples)}
-    num_tokens = encode(examples, task, tokenizer)["input_mask"].sum(axis=1)
-    return count_by_length(num_tokens, length_buckets(num_tokens, "train"))
-
-
 def rehearse() -> None:
     """Makes all checks, and says what the run will take."""
     check = Preflight()
@@ -172,7 +157,8 @@ def rehearse() -> None:
     if FLAGS.do_train:
         counts = check(count_lengths, examples["train"], task, tokenizer)
         flops = check(partial, make_flops, config, labels)
-        plan = check(check_runs, check(len, examples["train"]), strategy)
+        owners = check(owners_of, examples["train"], tokenizer)
+        plan = check(check_runs, check(len, owners), strategy)
         trainings = check(each_setting, plan, plan_training, counts, labels, flops)
     dry_run.finish(check, config, model, strategy, trainings)
     print_plan(plan)
@@ -222,8 +208,11 @@ def score_examples(
 ) -> list[dict]:
     """Returns the scores of a split in batches of the file's order."""
     spec = partial(feature_spec, kind=task.kind, num_labels=len(task.labels))
-    batches = predict_by_length(model, score, records, spec, batch_size, strategy)
-    return in_file_order(list(batches), order, batch_size)
+    batches = list(predict_by_length(model, score, records, spec, batch_size, strategy))
+    if FLAGS.truncation == WINDOWS:
+        batches = [mean_of_rows(real_examples(batches), order, task.kind)]
+        order = np.arange(len(batches[0]["loss"]))
+    return in_file_order(batches, order, batch_size)
 
 
 def evaluate(
@@ -251,7 +240,8 @@ def write_predictions(output_dir: str, task: Task, examples: list[Example], scor
 
 def run_once(config: BertConfig, task: Task, examples, tokenizer, strategy) -> dict[str, float]:
     """Trains, evaluates and predicts as the flags ask, and returns the results: the evaluation's, and the step."""
-    num_train_steps, num_warmup_steps = steps_from_epochs(len(examples.get("train", [])))
+    num_rows = len(owners_of(examples.get("train", []), tokenizer))
+    num_train_steps, num_warmup_steps = steps_from_epochs(num_rows)
     state = run_state_from_flags(strategy)
     with strategy.scope():
         model = make_classifier(config, len(task.labels))
@@ -301,7 +291,7 @@ def main() -> None:
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
     task, examples, tokenizer = read_inputs(config)
     make = partial(run_once, config, task, examples, tokenizer, strategy)
-    plan = check_runs(len(examples.get("train", [])), strategy)
+    plan = check_runs(len(owners_of(examples.get("train", []), tokenizer)), strategy)
     run_planned(plan, make, task, strategy) if plan else make()
     wait_for_workers(strategy)
 

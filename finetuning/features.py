@@ -10,6 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from finetuning.length_records import LengthRecords, log_padding, record_paths
+from finetuning.long_texts import HEAD, WINDOWS, cut
 from finetuning.tasks import MULTI, REGRESSION, SINGLE, Example
 from tokenization import FullTokenizer
 
@@ -50,6 +51,7 @@ def encode_examples(
     max_seq_length: int,
     tokenizer: FullTokenizer,
     kind: str = SINGLE,
+    truncation: str = HEAD,
 ) -> dict[str, np.ndarray]:
     """Tokenizes, truncates and pads; says in the log how many examples were truncated or hold no token.
 
@@ -59,6 +61,7 @@ def encode_examples(
       max_seq_length: S, at least 3.
       tokenizer: of the model's vocabulary.
       kind: of the task, one of `tasks.KINDS`.
+      truncation: see `long_texts.cut`. With windows there is a row for each, and N is the number of rows.
 
     Returns:
       The features of `feature_spec` as columns: int32 [N, S], and [N] for the scalars, int32 or float32.
@@ -67,18 +70,21 @@ def encode_examples(
       ValueError: the vocabulary lacks a token that every input needs.
     """
     spec = feature_spec(max_seq_length, kind, len(labels))
+    owners = row_owners(examples, max_seq_length, tokenizer, truncation)
     features = {
-        name: np.zeros([len(examples), *schema.shape], _COLUMN_TYPES[schema.dtype])
+        name: np.zeros([len(owners), *schema.shape], _COLUMN_TYPES[schema.dtype])
         for name, schema in spec.items()
     }
     features["is_real_example"][:] = 1
-    features["label_ids"][:] = [_label_ids(example.label, labels, kind) for example in examples]
+    features["label_ids"][:] = [_label_ids(examples[owner].label, labels, kind) for owner in owners]
+    rows = iter(range(len(owners)))
     truncated = empty = 0
-    for row, (ids_a, ids_b) in enumerate(_token_ids(examples, tokenizer)):
-        a, b = truncated_lengths(len(ids_a), len(ids_b), max_seq_length)
-        truncated += a < len(ids_a) or b < len(ids_b)
-        empty += not ids_a and not ids_b
-        _fill(features, row, ids_a[:a], ids_b[:b], tokenizer.vocab)
+    for texts in _token_ids(examples, tokenizer):
+        room = truncated_lengths(*map(len, texts), max_seq_length)
+        truncated += room != (len(texts[0]), len(texts[1]))
+        empty += not any(texts)
+        for ids_a, ids_b in cut(texts, room, truncation):
+            _fill(features, next(rows), ids_a, ids_b, tokenizer.vocab)
     logging.info(
         "%d examples, %d of them truncated to --max_seq_length=%d, %d without any token",
         len(examples),
@@ -86,7 +92,22 @@ def encode_examples(
         max_seq_length,
         empty,
     )
+    if truncation == WINDOWS:
+        logging.info("nothing of what is too long is left out: they are %d windows", len(owners))
     return features
+
+
+def row_owners(
+    examples: Sequence[Example], max_seq_length: int, tokenizer: FullTokenizer, truncation: str
+) -> np.ndarray:
+    """Returns which example each row of its features is of, int [rows]; arguments as of `encode_examples`."""
+    if truncation != WINDOWS:
+        return np.arange(len(examples))
+    counts = []
+    for texts in _token_ids(examples, tokenizer):
+        room = truncated_lengths(*map(len, texts), max_seq_length)
+        counts.append(sum(1 for _ in cut(texts, room, truncation)))
+    return np.repeat(np.arange(len(examples)), counts)
 
 
 def _label_ids(label, labels: Sequence[str], kind: str) -> int | float | list[bool]:

@@ -24,7 +24,13 @@ WITH_FLAGS = {
 WITH_FLAGS |= {f"pretraining/{name}.py" for name in ("masking_flags", "phase_flags")}
 WITH_FLAGS |= {
     f"finetuning/{name}.py"
-    for name in ("classifier_model", "distillation_flags", "sweep_flags", "task_flags")
+    for name in (
+        "classifier_model",
+        "distillation_flags",
+        "feature_flags",
+        "sweep_flags",
+        "task_flags",
+    )
 }
 
 
