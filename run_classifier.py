@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
+from finetuning import distillation_flags
 from finetuning.classifier_model import define_freeze, make_classifier, make_flops
 from finetuning.feature_flags import (
     count_lengths,
@@ -31,7 +32,6 @@ from finetuning.label_map import write_label_map
 from finetuning.length_records import LengthRecords, predict_by_length
 from finetuning.long_texts import WINDOWS, mean_of_rows
 from finetuning.objective import (
-    classifier_objective,
     evaluation_metrics,
     example_scores,
     in_file_order,
@@ -93,6 +93,7 @@ def define_flags() -> None:
     define_epoch_flags()
     dry_run.define_dry_run_flags()
     define_task_flags()
+    distillation_flags.define_distillation_flags()
     define_sweep_flags()
     define_feature_flags()
     define_evaluation_flags()
@@ -129,6 +130,8 @@ def read_inputs(
     check(check_evaluation_flags, check(metric_names, task))
     if FLAGS.do_train:
         check(weights_from_flags, task, examples["train"])
+        check(distillation_flags.check_distillation_flags, config, task)
+        examples["train"] = check(distillation_flags.with_distill_file, task, examples["train"])
     tokenizer = check(FullTokenizer, FLAGS.vocab_file, FLAGS.do_lower_case)
     check(check_vocabulary, config, tokenizer)
     return task, examples, tokenizer
@@ -171,7 +174,7 @@ def plan_training(counts: dict[int, int], labels: int, flops: Callable) -> dry_r
 
 
 def train_on(
-    records, examples, task, num_train_steps, model, optimizer, strategy, state, step, evaluation
+    records, objective, task, num_train_steps, model, optimizer, strategy, state, step, evaluation
 ) -> int:
     """Trains from `step` on with the records, and returns the number of updates made."""
     batches = bucketed_train_batches(
@@ -191,7 +194,7 @@ def train_on(
     )
     return train(
         model,
-        classifier_objective(task.kind, weights_from_flags(task, examples)),
+        objective,
         optimizer,
         strategy,
         batches,
@@ -245,6 +248,7 @@ def run_once(config: BertConfig, task: Task, examples, tokenizer, strategy) -> d
     state = run_state_from_flags(strategy)
     with strategy.scope():
         model = make_classifier(config, len(task.labels))
+        objective = distillation_flags.objective_from_flags(model, task, examples)
         optimizer = optimizer_from_flags(model, num_train_steps, num_warmup_steps)
     step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
     check_same_start(strategy, model, step)
@@ -271,7 +275,7 @@ def run_once(config: BertConfig, task: Task, examples, tokenizer, strategy) -> d
             metric_names(task),
         )
         arguments = (num_train_steps, model, optimizer, strategy, state, step, evaluation)
-        step = train_on(records, examples["train"], task, *arguments)
+        step = train_on(records, objective, task, *arguments)
     step = load_chosen(state, model, strategy, step)
     if FLAGS.do_eval:
         batches = score_dev()

@@ -1,0 +1,91 @@
+"""`run_classifier.py` with a teacher: from two trainings to predictions that need only the student."""
+
+import json
+
+import numpy as np
+import pytest
+from test_run_classifier import custom_flags, files, write_csv  # noqa: F401
+from test_scripts import VOCAB, results, run, sentence, succeed
+
+from modeling.checkpoint import read_bundle
+
+
+@pytest.fixture
+def distilling(files):  # noqa: F811
+    """Flags of the student; the teacher, wider and deeper, was trained on the same file."""
+    rng = np.random.default_rng(7)
+    rows = [[f"{sentence(rng)} {word}", word] for word in ("fast", "slowly") for _ in range(11)]
+    write_csv(files / "train.csv", ["text", "label"], rows)
+    write_csv(files / "more.csv", ["text"], [[sentence(rng)] for _ in range(13)])
+    config = json.loads((files / "bert_config.json").read_text())
+    (files / "teacher").mkdir()
+    changes = dict(hidden_size=21, num_hidden_layers=2)
+    (files / "teacher/bert_config.json").write_text(json.dumps(config | changes))
+    (files / "teacher/vocab.txt").write_text("".join(f"{token}\n" for token in VOCAB))
+    return custom_flags(
+        files,
+        teacher_checkpoint=files / "teacher/run",
+        teacher_config_file=files / "teacher/bert_config.json",
+    )
+
+
+def train_teacher(flags):
+    folder, config = flags["teacher_checkpoint"], flags["teacher_config_file"]
+    changes = dict(output_dir=folder, bert_config_file=config)
+    flags = {**flags, **changes, "teacher_checkpoint": None, "teacher_config_file": None}
+    succeed("run_classifier.py", **flags)
+
+
+def test_a_student_learns_unlabelled_texts_and_is_evaluated_without_its_teacher(files, distilling):  # noqa: F811
+    train_teacher(distilling)
+    flags = {**distilling, "dev_file": files / "train.csv", "do_eval": "true"}
+    more = dict(distill_file=files / "more.csv", distill_hidden_states="true")
+    succeed("run_classifier.py", **flags, **more)
+    metrics = results(files / "run")
+    assert metrics["global_step"] == (22 + 13) // 8
+    logged = (files / "run/metrics.jsonl").read_text().splitlines()
+    reported = json.loads(logged[0]).keys()
+    assert {"soft_label_loss", "hidden_state_loss", "teacher_agreement"} <= reported
+    student = read_bundle(str(files / "run/model.ckpt-4"))
+    assert student["distillation_projection"].shape == (15, 21)
+    alone = {**flags, "do_train": "false", "teacher_checkpoint": None, "teacher_config_file": None}
+    succeed("run_classifier.py", **alone)
+    assert results(files / "run") == metrics
+
+
+BAD = {
+    "no teacher": (
+        dict(teacher_checkpoint=None),
+        "--teacher_config_file needs --teacher_checkpoint",
+    ),
+    "no configuration": (
+        dict(teacher_config_file=None),
+        "--teacher_checkpoint needs --teacher_config_file",
+    ),
+    "labels of unlabelled texts": (
+        dict(distill_file="more.csv", distillation_alpha=0.5),
+        "--distill_file has no labels",
+    ),
+    "weights of no labels": (
+        dict(class_weights="balanced"),
+        "--class_weights needs --distillation_alpha below 1",
+    ),
+    "other labels": (
+        dict(labels="slowly,fast"),
+        "has labels fast, slowly of kind single, the task has slowly, fast",
+    ),
+    "another vocabulary": (dict(vocab_file="other.txt"), "is not --vocab_file="),
+}
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_the_teacher_is_one_line_before_any_work(files, distilling):  # noqa: F811
+    train_teacher(distilling)
+    (files / "other.txt").write_text("".join(f"{token}\n" for token in [*VOCAB[:-2], "x", "y"]))
+    before = sorted(files.rglob("*"))
+    for changes, expected in BAD.values():
+        paths = {n: files / v for n, v in changes.items() if str(v).endswith((".csv", ".txt"))}
+        status, _, stderr = run("run_classifier.py", **{**distilling, **changes, **paths})
+        assert status == 1
+        assert expected in stderr.splitlines()[-1] and "Traceback" not in stderr
+    assert sorted(files.rglob("*")) == before
