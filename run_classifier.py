@@ -21,6 +21,13 @@ from absl import flags, logging
 
 from finetuning import distillation_flags
 from finetuning.classifier_model import define_freeze, make_classifier, make_flops
+from finetuning.ensemble import (
+    begin_with_first_member,
+    check_ensemble,
+    define_ensemble,
+    each_member,
+    mean_of_members,
+)
 from finetuning.feature_flags import (
     count_lengths,
     define_feature_flags,
@@ -96,6 +103,7 @@ def define_flags() -> None:
     distillation_flags.define_distillation_flags()
     define_sweep_flags()
     define_feature_flags()
+    define_ensemble()
     define_evaluation_flags()
     define_freeze()
     flags.DEFINE_string("vocab_file", None, "Vocabulary of the model (vocab.txt).")
@@ -120,6 +128,7 @@ def read_inputs(
 
     A `check` that collects errors goes on after them.
     """
+    check(begin_with_first_member)
     check(validate_case_matches_checkpoint, FLAGS.do_lower_case, FLAGS.init_checkpoint)
     check(BertConfig.check_seq_length, config, FLAGS.max_seq_length)
     check(check_length_buckets)
@@ -128,6 +137,7 @@ def read_inputs(
     check(planned_runs)
     task, examples = read_task([split for split in wanted if wanted[split]], check)
     check(check_evaluation_flags, check(metric_names, task))
+    check(check_ensemble, task)
     if FLAGS.do_train:
         check(weights_from_flags, task, examples["train"])
         check(distillation_flags.check_distillation_flags, config, task)
@@ -211,7 +221,9 @@ def score_examples(
 ) -> list[dict]:
     """Returns the scores of a split in batches of the file's order."""
     spec = partial(feature_spec, kind=task.kind, num_labels=len(task.labels))
-    batches = list(predict_by_length(model, score, records, spec, batch_size, strategy))
+    data = (records, spec, batch_size, strategy)
+    members = [list(predict_by_length(model, score, *data)) for _ in each_member(model)]
+    batches = mean_of_members(members, task.kind)
     if FLAGS.truncation == WINDOWS:
         batches = [mean_of_rows(real_examples(batches), order, task.kind)]
         order = np.arange(len(batches[0]["loss"]))

@@ -64,6 +64,11 @@ def write_label_map(output_dir: str, task: Task) -> None:
     write_text(os.path.join(output_dir, LABEL_MAP_FILE), content + "\n")
 
 
+def folder_of(checkpoint: str) -> str:
+    """Returns the folder that a checkpoint is in, where its label map may be."""
+    return checkpoint if tf.io.gfile.isdir(checkpoint) else os.path.dirname(checkpoint)
+
+
 def first_label_map(folders: Sequence[str]) -> tuple[str, tuple[str, ...]] | None:
     """Returns kind and labels of the first of the folders that has a label map, None if none has.
 

@@ -1,13 +1,11 @@
 """The flags that say what the task of sentences is and where its data are, and what is read by them."""
 
-import os
 from collections.abc import Callable, Sequence
 
-import tensorflow as tf
 from absl import flags
 
 from finetuning.custom_data import Columns, label_rows, read_rows
-from finetuning.label_map import custom_task, label_weights
+from finetuning.label_map import custom_task, folder_of, label_weights
 from finetuning.task_files import read_examples
 from finetuning.tasks import KINDS, SINGLE, TASKS, XNLI_LANGUAGES, Example, Task, find_task
 
@@ -102,7 +100,7 @@ def _read_custom(splits: Sequence[str], check: Callable):
     rows = {split: check(read_rows, path, columns, kind, split) for split, path in paths.items()}
     folders = [FLAGS.output_dir]
     if start and not FLAGS.do_train:
-        folders.append(start if tf.io.gfile.isdir(start) else os.path.dirname(start))
+        folders.append(folder_of(start))
     task = check(custom_task, kind, FLAGS.labels, rows.get("train"), folders)
     return task, {split: check(label_rows, rows[split], task) for split in splits}
 

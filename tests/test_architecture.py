@@ -27,6 +27,7 @@ WITH_FLAGS |= {
     for name in (
         "classifier_model",
         "distillation_flags",
+        "ensemble",
         "feature_flags",
         "sweep_flags",
         "task_flags",

@@ -98,6 +98,7 @@ def test_the_mean_is_of_the_rows_of_an_example_in_any_order():
     np.testing.assert_allclose(found["loss"], [0.0, -np.log(1.375 / 3)], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_long_text_is_answered_by_the_mean_of_its_windows(files):  # noqa: F811
     config = json.loads((files / "bert_config.json").read_text())
     (files / "bert_config.json").write_text(json.dumps(config | {"initializer_range": 0.5}))

@@ -124,7 +124,7 @@ def test_runs_of_other_flags_and_of_one_training_are_not_mixed_in(tmp_path):
 def test_each_run_is_what_it_is_alone(files):  # noqa: F811
     flags = classifier_flags(files, do_eval="true", do_predict="true", train_batch_size=None)
     several = {**flags, "num_seeds": 2, "seed": 3, "grid_train_batch_size": 8}
-    stdout, _ = succeed("run_classifier.py", **several)
+    succeed("run_classifier.py", **several)
     folders = ["batch8-seed3", "batch8-seed4"]
     assert sorted(path.name for path in (files / "run").glob("*/")) == folders
     alone = {**flags, "output_dir": files / "alone", "seed": 4, "train_batch_size": 8}
@@ -136,6 +136,13 @@ def test_each_run_is_what_it_is_alone(files):  # noqa: F811
     found = json.loads((files / "run/results.json").read_text())
     losses = [results(files / "run" / folder)["eval_loss"] for folder in folders]
     assert found["settings"][0]["median"]["eval_loss"] == pytest.approx(statistics.mean(losses))
+
+
+@pytest.mark.slow
+def test_the_same_command_makes_nothing_again(files):  # noqa: F811
+    flags = classifier_flags(files, do_eval="true", train_batch_size=None)
+    several = {**flags, "num_seeds": 2, "grid_train_batch_size": 8}
+    stdout, _ = succeed("run_classifier.py", **several)
     before = (files / "run/results.json").read_text()
     again, stderr = succeed("run_classifier.py", **several)
     assert stderr.count("finished before") == 2 and "step" not in stderr
