@@ -16,6 +16,9 @@ import sys
 
 from absl import app, flags
 
+from training.charts import STYLE, line_chart
+from training.pages import page
+
 FLAGS = flags.FLAGS
 
 CONFIG = {
@@ -63,11 +66,15 @@ def main(_) -> None:
     processes = [start(folder, f"train_{name}", training(folder, name)) for name in VARIANTS]
     for process in processes:
         finish(process)
-    steps = [FLAGS.num_train_steps * n // SAVED for n in range(1, SAVED + 1)]
+    curves = {variant: [] for variant in VARIANTS}
     print("step     " + "  ".join(f"{variant:>8}" for variant in VARIANTS))
-    for step in steps:
-        values = [evaluate(folder, variant, step) for variant in VARIANTS]
+    for step in (FLAGS.num_train_steps * n // SAVED for n in range(1, SAVED + 1)):
+        for variant, curve in curves.items():
+            curve.append((step, evaluate(folder, variant, step)))
+        values = [curve[-1][1] for curve in curves.values()]
         print(f"{step:5}    " + "  ".join(f"{value:8.4f}" for value in values), flush=True)
+    chart = line_chart("masked LM accuracy, held out", curves, "step")
+    (folder / "curves.html").write_text(page("Pre-training on novels", chart, STYLE))
 
 
 def hold_out(folder: pathlib.Path) -> None:
