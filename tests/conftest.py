@@ -26,6 +26,18 @@ def shared() -> pathlib.Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _own_collectives():
+    """Lets strategies of a test number their sums apart from those of other tests, as TensorFlow's own tests do.
+
+    Each strategy counts from the same number, and a process in which two of them sum tensors of different shapes under
+    one number fails.
+    """
+    import tensorflow as tf
+
+    tf.distribute.MirroredStrategy._collective_key_base += 1000
+
+
 @pytest.fixture(params=["one device", "two replicas"])
 def strategy(request):
     """A strategy over one, then over two logical CPU devices."""
