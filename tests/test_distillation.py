@@ -249,6 +249,7 @@ def test_without_weight_of_the_teacher_training_is_bit_for_bit_ordinary(
     "replicas, micro_batches, compiled",
     [(2, 3, False), pytest.param(1, 2, True, marks=pytest.mark.slow)],
 )
+@pytest.mark.slow
 def test_replicas_micro_batches_and_xla_change_nothing(
     no_dropout, teacher_config, replicas, micro_batches, compiled
 ):

@@ -24,6 +24,7 @@ SLOW = {
     "1 replica, from step 7 on 2",
     "stopped at step 7, dropout",
     "packed, rematerialisation",
+    "packed, 2 replicas x 2 micro-batches",
 }
 
 

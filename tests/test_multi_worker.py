@@ -123,6 +123,7 @@ def test_two_workers_write_what_one_process_writes(without_dropout, tmp_path):
     assert not names(tmp_path / "scratch1")
 
 
+@pytest.mark.slow
 def test_a_killed_worker_stops_the_other_and_a_restart_goes_on(without_dropout, tmp_path):
     flags = pretraining_flags(
         without_dropout, num_train_steps=200, save_checkpoints_steps=10, iterations_per_loop=5
@@ -147,6 +148,7 @@ def test_a_killed_worker_stops_the_other_and_a_restart_goes_on(without_dropout, 
     assert_same_checkpoint(tmp_path / "run/model.ckpt-200", tmp_path / "alone/model.ckpt-200")
 
 
+@pytest.mark.slow
 def test_workers_stop_and_save_when_one_of_them_is_asked_to(without_dropout, tmp_path):
     flags = pretraining_flags(without_dropout, num_train_steps=10**6, iterations_per_loop=5)
     workers = start("run_pretraining.py", tmp_path, flags, flags)

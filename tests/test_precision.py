@@ -113,6 +113,7 @@ def test_an_overflow_on_one_replica_skips_one_update_on_all(
     assert not np.array_equal(three[kernel], two[kernel])
 
 
+@pytest.mark.slow
 def test_replicas_stay_equal_through_an_overflow(tiny_config, make_batches):
     mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with mirrored.scope():

@@ -150,6 +150,7 @@ def test_the_best_null_threshold_is_applied_where_it_is_asked_for(files):
         assert (text == "") == (odds[name] > scores["best_f1_thresh"])
 
 
+@pytest.mark.slow
 def test_answers_do_not_depend_on_the_length_buckets(files):
     succeed(**flags_of(files, do_train="true"))
     answers = []

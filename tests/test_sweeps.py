@@ -121,6 +121,7 @@ def test_runs_of_other_flags_and_of_one_training_are_not_mixed_in(tmp_path):
         finished_runs(str(tmp_path), called.flags)
 
 
+@pytest.mark.slow
 def test_each_run_is_what_it_is_alone(files):  # noqa: F811
     flags = classifier_flags(files, do_eval="true", do_predict="true", train_batch_size=None)
     several = {**flags, "num_seeds": 2, "seed": 3, "grid_train_batch_size": 8}
