@@ -8,7 +8,9 @@ import functools
 import itertools
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO
 
 import tensorflow as tf
 
@@ -43,12 +45,19 @@ def write_files(
         pool.map(functools.partial(_make_part, job), missing),
         f"wrote %d of {len(missing)} parts of the files",
     )
+    missing = set(missing)
     for file, path in enumerate(output_files):
         if file not in done:
-            for _ in itertools.islice(made, sum(part.file == file for part in missing)):
-                pass
-            done[file] = _join(job, of_file[file], path)
+            done[file] = _join(job, of_file[file], _awaited(of_file[file], missing, made), path)
     return [done[file] for file in range(len(output_files))]
+
+
+def _awaited(parts: Sequence[Part], missing: Set[Part], made: Iterator) -> Iterator[Part]:
+    """Yields the parts, each when it is there; `made` waits for the missing ones in their order."""
+    for part in parts:
+        if part in missing:
+            next(made)
+        yield part
 
 
 def _finished(job: Job, file: int, path: str) -> dict | None:
@@ -71,13 +80,13 @@ def _make_part(job: Job, part: Part) -> None:
         write_json(os.path.join(folder, "statistics.json"), statistics)
 
 
-def _join(job: Job, parts: Sequence[Part], path: str) -> dict:
+def _join(job: Job, parts: Sequence[Part], finished: Iterable[Part], path: str) -> dict:
     """Writes a record file, which is the files of its parts end to end, and notes what it holds."""
-    folders = [_part_folder(job, part) for part in parts]
     try:
-        size = _concatenate([os.path.join(folder, "records") for folder in folders], path)
+        size = _concatenate((os.path.join(_part_folder(job, p), "records") for p in finished), path)
     except tf.errors.OpError as error:
         raise OSError(f"{path} cannot be written: {error.message}") from error
+    folders = [_part_folder(job, part) for part in parts]
     statistics = merge([read_json(os.path.join(f, "statistics.json")) for f in folders])
     shard = {"records": statistics["rows"], "bytes": size, "statistics": statistics}
     os.makedirs(job.folder("shards"), exist_ok=True)
@@ -87,15 +96,26 @@ def _join(job: Job, parts: Sequence[Part], path: str) -> dict:
     return shard
 
 
-def _concatenate(sources: Sequence[str], path: str) -> int:
-    """Writes a file, which appears when it is whole, and returns its size in bytes."""
+def _concatenate(sources: Iterable[str], path: str) -> int:
+    """Writes a file, which appears when it is whole, and returns its size in bytes.
+
+    While a source is written to the disk, by a thread, the next one may be made.
+    """
     temporary, remote = f"{path}.tmp", "://" in path
-    with tf.io.gfile.GFile(temporary, "wb") if remote else open(temporary, "wb") as file:
-        for source in sources:
-            with open(source, "rb") as records:
-                shutil.copyfileobj(records, file, COPIED_AT_ONCE)
-        if not remote:
-            file.flush()
-            os.fsync(file.fileno())
+    with (
+        tf.io.gfile.GFile(temporary, "wb") if remote else open(temporary, "wb") as file,
+        ThreadPoolExecutor(1) as writer,
+    ):
+        written = [writer.submit(_append, file, source, remote) for source in sources]
+        for part in written:
+            part.result()
     tf.io.gfile.rename(temporary, path, overwrite=True)
     return tf.io.gfile.stat(path).length
+
+
+def _append(file: BinaryIO, source: str, remote: bool) -> None:
+    with open(source, "rb") as records:
+        shutil.copyfileobj(records, file, COPIED_AT_ONCE)
+    if not remote:
+        file.flush()
+        os.fsync(file.fileno())
