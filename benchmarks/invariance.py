@@ -157,8 +157,8 @@ def _replicas(count):
     if count == 1:
         return tf.distribute.get_strategy()
     # TensorFlow cannot tell the replicas of a process' second strategy from those of its first, but by this number.
-    attributes = {"_collective_key_base": 1000 * count}
-    strategy = type("Mirrored", (tf.distribute.MirroredStrategy,), attributes)
+    base = tf.distribute.MirroredStrategy._collective_key_base + 100 * count
+    strategy = type("Mirrored", (tf.distribute.MirroredStrategy,), {"_collective_key_base": base})
     return strategy([f"CPU:{number}" for number in range(count)])
 
 
