@@ -169,14 +169,15 @@ def log_summary(manifest: Mapping) -> None:
     """Says what was read, what was left out, and what the records hold."""
     counts, summary, statistics = manifest["counts"], manifest["summary"], manifest["statistics"]
     logging.info("counts: %s", ", ".join(f"{name} {n}" for name, n in counts.items()))
+    shares = {"padding_share": "padding", "masked_share": "masked", "label_1_share": "with label 1"}
     logging.info(
-        "wrote %d records of %d sequences to %s: %.1f%% padding, %.1f%% masked, %.1f%% with label 1",
+        "wrote %d records of %d sequences to %s: %s",
         statistics["rows"],
         statistics["sequences"],
         FLAGS.output_file,
-        100 * summary["padding_share"],
-        100 * summary.get("masked_share", 0),
-        100 * summary.get("label_1_share", 0),
+        ", ".join(
+            f"{summary[name]:.1%} {text}" for name, text in shares.items() if name in summary
+        ),
     )
     if counts["documents"] == 1 and FLAGS.objective == "next_sentence":
         logging.warning(
