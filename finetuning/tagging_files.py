@@ -80,13 +80,15 @@ def read_tag_file(
       OSError: it cannot be read.
       ValueError: it is not UTF-8, has no word, or a line has not the columns that it should have; names the line.
     """
-    is_conllu = path.endswith(".conllu")
+    is_conllu = path.lower().endswith(".conllu")
     default = CONLLU if is_conllu else CONLL
     columns = Columns(
         default.word if word_column is None else word_column,
         default.tag if tag_column is None else tag_column,
     )
-    lines = [line.removeprefix("\ufeff") for line in read_lines(path)]
+    lines = list(read_lines(path))
+    if lines:  # further on the mark is a word like any other
+        lines[0] = lines[0].removeprefix("\ufeff")
     reader = _Reader(columns, with_tags, is_conllu)
     for number, line in enumerate(lines):
         try:

@@ -87,6 +87,16 @@ def test_line_ends_and_the_mark_of_windows_are_no_part_of_words(read):
     assert words(read(b"\xef\xbb\xbfEU O\r\nsays O\r\n")) == [["EU", "says"]]
 
 
+def test_the_character_of_the_mark_may_be_a_word_further_on(read):
+    file = read("\ufeffEU\tB-ORG\n\ufeff\tO\n\nsays\tO\n")
+    assert words(file) == [["EU", "\ufeff"], ["says"]]
+    assert with_tags(file, [["X", "Y"], ["Z"]]) == "EU\tB-ORG\tX\n\ufeff\tO\tY\n\nsays\tO\tZ\n"
+
+
+def test_the_ending_of_conllu_may_be_in_capitals(read):
+    assert words(read(CONLLU, "A.CONLLU")) == words(read(CONLLU, "a.conllu"))
+
+
 def test_predictions_are_one_more_column_and_nothing_else_changes(read):
     file = read(CONLL2003, with_tags=False)
     text = with_tags(file, [["A", "B"], ["C"], ["D"]])
