@@ -6,6 +6,7 @@ Schemes (x is the type of an entity, O a word outside of all):
   iobes  B-x begins, I-x goes on, E-x ends an entity of several words; S-x is one of a single word.
   bilou  the same with L-x for E-x and U-x for S-x.
   plain  tags are classes of words, as in part-of-speech tagging, and there are no entities.
+Entities of a task with one type may leave it out: B and I instead of B-x and I-x.
 """
 
 import json
@@ -26,7 +27,7 @@ SCHEMES = ("plain", "iob2", "iob1", "iobes", "bilou")
 TAGSET_FILE = "tags.json"
 _LETTERS = {"iob2": "BI", "iob1": "BI", "iobes": "BIES", "bilou": "BILU"}
 _LISTED = 10  # tags that the log names
-_ENTITY_TAG = re.compile("([BIESLU])-(.+)")
+_ENTITY_TAG = re.compile("([BIESLU])(?:-(.+))?")
 
 
 class Tagset(NamedTuple):
@@ -59,6 +60,14 @@ def find_tagset(file: TagFile, scheme: str | None = None) -> Tagset:
             f"{file.path}: all words have the tag {tags[0]!r}, there is nothing to learn"
         )
     tagset = Tagset(tags, scheme or _detected_scheme(file, tags, sentences))
+    logging.info(
+        "%s: %d tags, scheme %s%s: %s",
+        file.path,
+        len(tags),
+        tagset.scheme,
+        "" if scheme else " (found)",
+        " ".join(tags[:_LISTED]) + (" ..." if len(tags) > _LISTED else ""),
+    )
     check_tags(file, tagset)
     return tagset
 
@@ -155,6 +164,9 @@ def _is_of(scheme: str, tag: str) -> bool:
 def _detected_scheme(file: TagFile, tags: Sequence[str], sentences: Sequence[Sequence[str]]) -> str:
     others = [tag for tag in tags if tag != "O"]
     matches = [_ENTITY_TAG.fullmatch(tag) for tag in others]
+    # A letter alone may be a class of words, unless all are letters of entities and B is among them.
+    if "B" not in others or not {*others} <= {*"BIESLU"}:
+        matches = [match if match and match[2] else None for match in matches]
     if not any(matches):
         return "plain"
     if not all(matches):
@@ -193,12 +205,14 @@ def as_iobes(tags: Sequence[str], scheme: str) -> Sequence[str]:
     """Returns the tags with the letters of iobes if they are those of bilou, else as they are."""
     if scheme != "bilou":
         return tags
-    return [re.sub("^[LU]-", lambda match: {"L-": "E-", "U-": "S-"}[match[0]], tag) for tag in tags]
+    return [
+        re.sub("^[LU](?=-|$)", lambda match: {"L": "E", "U": "S"}[match[0]], tag) for tag in tags
+    ]
 
 
 def _parts(tag: str) -> tuple[str, str]:
     match = _ENTITY_TAG.fullmatch(tag)
-    return (match[1], match[2]) if match else ("O", "")
+    return (match[1], match[2] or "") if match else ("O", "")
 
 
 def _follows_iob2(before: tuple[str, str], after: tuple[str, str]) -> bool:

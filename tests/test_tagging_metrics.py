@@ -65,6 +65,8 @@ def test_an_entity_does_not_go_on_into_the_next_sentence():
         ("bilou", "U-x U-x B-y I-y L-y", "U-x U-x B-y I-y L-y", 1.0),
         ("bilou", "U-x U-x O", "U-x O O", 2 / 3),
         ("bilou", "B-x L-x B-x L-x", "B-x L-x O O", 2 / 3),
+        ("iob2", "B I B O", "B I O O", 2 / 3),
+        ("bilou", "U U B L", "U O B L", 4 / 5),
     ],
 )
 def test_each_scheme_is_counted_by_its_own_letters(scheme, gold, predicted, f1):

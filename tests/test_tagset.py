@@ -39,10 +39,23 @@ def file_of(*sentences):
         (["B-x I-x L-x O U-y"], "bilou"),
         (["DET NOUN", "VERB O"], "plain"),
         (["B-x I-x O", "I-x O", "B-x I-x"], "iob2"),  # one mistake
+        (["B I O", "B O"], "iob2"),  # entities of a single type
+        (["B I E O", "S O"], "iobes"),
+        (["B I L O", "U O"], "bilou"),
+        (["B V O", "I V"], "plain"),  # letters that are classes of words
+        (["I U", "O U"], "plain"),
     ],
 )
 def test_the_scheme_is_that_with_the_fewest_invalid_tags(sentences, scheme):
     assert find_tagset(file_of(*sentences)).scheme == scheme
+
+
+def test_the_scheme_is_said(caplog):
+    caplog.set_level(logging.INFO, logger="absl")
+    find_tagset(file_of("B-x I-x O"))
+    assert "train.txt: 3 tags, scheme iob2 (found): B-x I-x O" in caplog.text
+    find_tagset(file_of("B-x O"), "iob1")
+    assert "train.txt: 2 tags, scheme iob1: B-x O" in caplog.text
 
 
 def test_tags_are_sorted_whatever_their_order_in_the_file():
@@ -63,6 +76,8 @@ def test_tags_are_sorted_whatever_their_order_in_the_file():
         ("bilou", "B-x I-x L-x U-x", []),
         ("bilou", "B-x U-x L-x", [1, 2]),
         ("plain", "I-x E-x", []),
+        ("iob2", "B I O I I-x", [3, 4]),
+        ("bilou", "B L U O L", [4]),
     ],
 )
 def test_tags_that_cannot_follow_each_other_are_found(scheme, tags, places):
@@ -90,6 +105,7 @@ def test_tags_of_a_development_set_that_training_lacks_are_counted_and_named(cap
         (["O B-x", "O PER"], None, "line 5: tag 'PER' is none of an entity"),
         (["O B-x", "S-x"], "iob2", "line 4: tag 'S-x' is none of iob2, which has B-x, I-x and O"),
         (["O O", "O"], None, "all words have the tag 'O'"),
+        (["O B-x", "B O"], None, "line 4: tag 'B' is none of an entity, as 'B-x' is"),
     ],
 )
 def test_a_tag_that_does_not_fit_is_named_with_its_line(sentences, scheme, expected):
