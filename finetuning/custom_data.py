@@ -7,7 +7,7 @@ from typing import NamedTuple
 from absl import logging
 
 from finetuning.table_files import read_table, shown, text_field
-from finetuning.tasks import MULTI, Example, Task
+from finetuning.tasks import MULTI, REGRESSION, Example, Task
 
 _ADVICE = ": see --text_columns, --label_column and --id_column"
 
@@ -77,9 +77,10 @@ def read_rows(path: str, columns: Columns, kind: str, split: str) -> list[Row]:
         rows.append(row)
     if not rows:
         raise ValueError(f"{path} holds no example")
-    empty = [row for row in rows if not (row.text_a.strip() or (row.text_b or "").strip())]
+    empty = [row for row in rows if "" in (row.text_a.strip(), row.text_b and row.text_b.strip())]
     if empty:
-        logging.warning("%d examples without text, the first is %s", len(empty), empty[0].place)
+        what = "without text" if rows[0].text_b is None else "with an empty text"
+        logging.warning("%d examples %s, the first is %s", len(empty), what, empty[0].place)
     return rows
 
 
@@ -100,7 +101,7 @@ def _label(row: Row, task: Task) -> str | tuple[str, ...] | float:
             return tuple(task.parse_label(label) for label in row.label)
         return task.parse_label(row.label)
     except ValueError as error:
-        advice = " (--labels names them all)" if task.labels else ""
+        advice = "" if task.kind == REGRESSION else " (--labels names them all)"
         raise ValueError(f"{row.place}: {error}{advice}") from None
 
 

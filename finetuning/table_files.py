@@ -120,6 +120,8 @@ def _with_header(
 def _read_jsonl(path: str, wanted: Sequence[str], advice: str) -> Iterator[tuple[int, dict]]:
     for line, text in enumerate(_without_mark(read_lines(path)), 1):
         place = f"{path}, line {line}"
+        if not text.strip():
+            raise ValueError(f"{place}: the line is empty: delete it")
         try:
             fields = json.loads(text)
         except (ValueError, RecursionError) as error:

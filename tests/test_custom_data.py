@@ -137,6 +137,7 @@ def test_numbers_are_read_as_such(tmp_path):
         ("a.csv", 'text,label\n"Yes," he said,yes\n', "line 2: ',' expected after '\"': is a quo"),
         ("a.csv", "text,label\na,yes\nb, \n", "line 3: label is empty"),
         ("a.jsonl", '{"text": "a", "label": "x"}\n{"text": "a"\n', "line 2 is not JSON: "),
+        ("a.jsonl", '{"text": "a", "label": "x"}\n \n', "line 2: the line is empty: delete it"),
         ("a.jsonl", "[" * 100_000, "line 1 is not JSON: "),
         ("a.jsonl", '["a"]\n', 'line 1: \\["a"\\] where an object is expected'),
         ("a.jsonl", '{"text": "a"}\n', "line 1: there is no field 'label', only 'text'"),
@@ -162,6 +163,19 @@ def test_examples_without_text_are_kept_and_counted(tmp_path, caplog):
     assert len(read(tmp_path, "a.csv", "text,label\n ,yes\nb,no\n,no\n")) == 3
     assert "2 examples without text, the first is " in caplog.text
     assert "a.csv, line 2" in caplog.text
+
+
+def test_pairs_of_which_one_text_is_empty_are_counted(tmp_path, caplog):
+    content = "first,second,stars,key\na,b,1,k1\na, ,1,k2\n,b,1,k3\n"
+    assert len(read(tmp_path, "a.csv", content, PAIR)) == 3
+    assert "2 examples with an empty text, the first is " in caplog.text
+    assert "a.csv, line 3" in caplog.text
+
+
+def test_what_is_no_number_is_refused_with_its_line(tmp_path):
+    rows = read(tmp_path, "dev.csv", "text,label\na,1\nb,n/a\n", kind=REGRESSION)
+    with pytest.raises(ValueError, match="dev.csv, line 3: 'n/a' is no number$"):
+        label_rows(rows, Task("custom", ("value",), {}, REGRESSION))
 
 
 def test_a_label_that_training_lacks_is_refused_with_its_line(tmp_path):
