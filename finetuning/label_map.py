@@ -105,18 +105,18 @@ def _found_labels(train: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _check_training_labels(kind: str, labels: Sequence[str], train: Sequence[Row]) -> None:
-    if kind == REGRESSION:
-        return
     counts = _counts(train)
-    if len(counts) < (2 if kind == SINGLE else 1):
+    if len(counts) < (1 if kind == MULTI else 2):
         raise ValueError(
             f"{train[0].place.rpartition(',')[0]}: {f'all labels are {_some(counts)}' if counts else 'no labels'}: "
             "there is nothing to learn; see --label_column"
         )
+    if kind == REGRESSION:
+        return
     unseen = [label for label in labels if label not in counts]
     if unseen:
         logging.warning("no training example has label %s", _some(unseen))
-    logging.info("Labels: %s", ", ".join(f"{label} ({counts[label]})" for label in labels))
+    logging.info("Labels: %s", _some([f"{label} ({counts[label]})" for label in labels]))
 
 
 def label_weights(text: str | None, task: Task, examples: Sequence[Example]) -> list[float] | None:

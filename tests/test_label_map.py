@@ -1,6 +1,7 @@
 """Labels of anyone's task: found, given, kept, weighted."""
 
 import json
+import logging
 
 import pytest
 
@@ -40,6 +41,12 @@ def test_given_labels_keep_their_order_and_those_not_seen_are_named(tmp_path, ca
     assert "no training example has label y" in caplog.text
 
 
+def test_of_many_labels_some_are_named(tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="absl")
+    task(SINGLE, [], rows(*map(str, range(23))), tmp_path)
+    assert "Labels: 0 (1), 1 (1), 2 (1)," in caplog.text and "19 (1) and 3 more" in caplog.text
+
+
 def test_a_regression_has_one_output_and_needs_no_labels(tmp_path):
     for train in (rows("1.5", "2"), None):
         assert task(REGRESSION, [], train, tmp_path).labels == ("value",)
@@ -64,6 +71,7 @@ def test_a_kept_label_map_stands_for_the_training_file(kind, labels, tmp_path):
         (SINGLE, [], rows("x", "x"), "t.csv: all labels are x: there is nothing to learn"),
         (SINGLE, ["x", "y"], rows("y", "y"), "t.csv: all labels are y"),
         (MULTI, [], rows((), ()), "t.csv: no labels"),
+        (REGRESSION, [], rows("2", "2"), "t.csv: all labels are 2: there is nothing to learn"),
         (REGRESSION, ["x"], None, "--labels are for --label_kind=single and multi"),
     ],
 )
