@@ -26,14 +26,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from absl import flags, logging
 
 from benchmarks.train_step import busy_seconds, children_seconds
 from finetuning.task_files import read_examples
-from finetuning.tasks import TASKS
+from finetuning.tasks import TASKS, Example
 from tokenization.files import read_lines, write_text
 
 FLAGS = flags.FLAGS
@@ -88,7 +88,7 @@ def main() -> None:
     )
     for task, dtype in itertools.product(FLAGS.tasks, FLAGS.dtypes):
         with tempfile.TemporaryDirectory() as folder:
-            count = write_sample(task, folder)
+            count = write_sample(os.path.join(FLAGS.glue_dir, FOLDERS[task]), True, folder)
             case = Case(task, folder, dtype)
             ways = {"padded": ours, "buckets": in_buckets, "peer": peer}
             turns = [[measure(way, case) for way in ways.values()] for _ in range(FLAGS.repeats)]
@@ -108,11 +108,12 @@ def table_line(count: int, runs: tuple[Trained], ratios: list[float]) -> str:
     )
 
 
-def write_sample(task: str, folder: str) -> int:
+def write_sample(published: str, has_header: bool, folder: str) -> int:
     """Writes train.tsv, the same in every run, and returns the number of its examples."""
-    header, *lines = read_lines(os.path.join(FLAGS.glue_dir, FOLDERS[task], "train.tsv"))
+    lines = list(read_lines(os.path.join(published, "train.tsv")))
+    header, lines = lines[:has_header], lines[has_header:]
     chosen = random.Random(1).sample(lines, min(FLAGS.max_examples, len(lines)))
-    write_text(os.path.join(folder, "train.tsv"), "".join(f"{x}\n" for x in (header, *chosen)))
+    write_text(os.path.join(folder, "train.tsv"), "".join(f"{x}\n" for x in (*header, *chosen)))
     return len(chosen)
 
 
@@ -135,47 +136,113 @@ def in_buckets(case: Case) -> Trained:
 def ours(case: Case, length_buckets: str = "") -> Trained:
     """Trains with run_classifier.py."""
     with tempfile.TemporaryDirectory() as output_dir:
-        run_flags = {
-            "task_name": case.task,
-            "data_dir": case.folder,
-            "vocab_file": os.path.join(FLAGS.model_dir, "vocab.txt"),
-            "bert_config_file": os.path.join(FLAGS.model_dir, "bert_config.json"),
-            "init_checkpoint": os.path.join(FLAGS.model_dir, "bert_model.ckpt"),
-            "max_seq_length": FLAGS.max_seq_length,
-            "length_buckets": length_buckets,
-            "train_batch_size": FLAGS.train_batch_size,
-            "save_checkpoints_steps": 10**9,
-            "num_train_epochs": 1.0,
-            "dtype": case.dtype,
-            "do_train": "true",
-            "output_dir": output_dir,
-        }
-        listed = [f"--{name}={value}" for name, value in run_flags.items()]
-        command = [sys.executable, str(ROOT / "run_classifier.py"), *listed]
-        done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
-        if done.returncode:
-            raise ValueError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+        log = run_ours(
+            "run_classifier.py",
+            FLAGS.model_dir,
+            task_name=case.task,
+            data_dir=case.folder,
+            max_seq_length=FLAGS.max_seq_length,
+            length_buckets=length_buckets,
+            train_batch_size=FLAGS.train_batch_size,
+            save_checkpoints_steps=10**9,
+            num_train_epochs=1.0,
+            dtype=case.dtype,
+            output_dir=output_dir,
+        )
         written = [path.stat().st_mtime for path in pathlib.Path(output_dir).glob("*.index")]
-    padding = re.search(r"train: \d+ records, ([\d.]+)% of their positions", done.stderr)[1]
+    padding = re.search(r"train: \d+ records, ([\d.]+)% of their positions", log)[1]
     return Trained(max(written) - min(written), float(padding) / 100)
+
+
+def run_ours(script: str, model_dir: str, num_threads: int | None = None, **run_flags) -> str:
+    """Trains with one of our scripts in a process of its own, and returns what it logs.
+
+    Args:
+      script: name of the file.
+      model_dir: folder with weights as convert_checkpoint.py writes it.
+      num_threads: of an operation; None: all that this process may use.
+      **run_flags: the script's other flags.
+    """
+    run_flags |= {
+        "do_train": "true",
+        "vocab_file": os.path.join(model_dir, "vocab.txt"),
+        "bert_config_file": os.path.join(model_dir, "bert_config.json"),
+        "init_checkpoint": os.path.join(model_dir, "bert_model.ckpt"),
+    }
+    listed = [f"--{name}={value}" for name, value in run_flags.items()]
+    command = [sys.executable, str(ROOT / script), *listed]
+    threads = {"TF_NUM_INTRAOP_THREADS": str(num_threads)} if num_threads else {}
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, env=os.environ | threads)
+    if done.returncode:
+        raise ValueError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    return done.stderr
 
 
 def peer(case: Case) -> Trained:
     """Trains with transformers."""
     examples = read_examples(TASKS[case.task], case.folder, "train")
-    settings = {
-        "hf_dir": FLAGS.hf_dir,
-        "texts": [[text for text in example[1:3] if text is not None] for example in examples],
-        "labels": [int(example.label) for example in examples],
-        "dtype": case.dtype,
-        "batch_size": FLAGS.train_batch_size,
-        "max_seq_length": FLAGS.max_seq_length,
-    }
-    command = [FLAGS.peer_python, str(PEER)]
-    done = subprocess.run(command, input=json.dumps(settings), stdout=subprocess.PIPE, text=True)
+    report = run_peer(
+        peer_settings(
+            hf_dir=FLAGS.hf_dir,
+            num_labels=2,
+            texts=texts_of(examples),
+            labels=[int(example.label) for example in examples],
+            dtype=case.dtype,
+            batch_size=FLAGS.train_batch_size,
+            max_seq_length=FLAGS.max_seq_length,
+        ),
+        FLAGS.peer_python,
+    )
+    return Trained(report["seconds"], report["padding"])
+
+
+def texts_of(examples: Iterable[Example]) -> list[list[str]]:
+    """Returns the one or two texts of each example."""
+    return [[text for text in example[1:3] if text is not None] for example in examples]
+
+
+def peer_settings(
+    *,
+    hf_dir: str,
+    num_labels: int,
+    texts: list,
+    labels: list,
+    dev_texts: list | None = None,
+    dev_labels: list | None = None,
+    kind: str = "single",
+    dtype: str = "float32",
+    batch_size: int = 32,
+    max_seq_length: int = 128,
+    num_epochs: int = 1,
+    learning_rate: float = 5e-5,
+    num_threads: int | None = None,
+    seed: int = 1,
+) -> dict:
+    """Returns what benchmarks/finetuning_transformers.py reads.
+
+    Args:
+      hf_dir: HuggingFace folder with the weights.
+      num_labels: outputs of the model.
+      texts: of each example a list of one or two texts, or of words.
+      labels: ids, numbers, or of each example a list with the tag of each word.
+      dev_texts, dev_labels: the same of what is to be predicted; of the labels only the shape counts.
+      kind: single, regression or tagging.
+      dtype: float32, or bfloat16 for PyTorch's autocast.
+      batch_size, max_seq_length, num_epochs, learning_rate, seed: as the flags of run_classifier.py.
+      num_threads: of PyTorch; None: all that this process may use.
+    """
+    settings = dict(locals())
+    return settings | {"num_threads": num_threads or len(os.sched_getaffinity(0))}
+
+
+def run_peer(settings: dict, python: str) -> dict:
+    """Trains with transformers in a process of its own, and returns what it reports."""
+    done = subprocess.run(
+        [python, str(PEER)], input=json.dumps(settings), stdout=subprocess.PIPE, text=True
+    )
     if done.returncode:
-        raise ValueError(f"{' '.join(command)} failed with status {done.returncode}, see above")
-    return Trained(**json.loads(done.stdout))
+        raise ValueError(f"{PEER} failed with status {done.returncode}, see above")
+    return json.loads(done.stdout)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import sys
 import time
 
 import torch
-from mrpc_transformers import CLIP_NORM, WARMUP_PROPORTION, AdamWeightDecay
+from finetuning_transformers import CLIP_NORM, make_optimizer
 from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer, BertForQuestionAnswering
 
@@ -120,13 +120,7 @@ def answer_tokens(question, offsets) -> tuple[int, int]:
 
 def train(model, windows, num_train_steps, arguments) -> None:
     """Trains by the update rule of the original with bias correction."""
-    optimizer = AdamWeightDecay(
-        [(name, p) for name, p in model.named_parameters() if "pooler" not in name],
-        num_train_steps,
-        int(num_train_steps * WARMUP_PROPORTION),
-        bias_correction=True,
-        peak=arguments.learning_rate,
-    )
+    optimizer, schedule = make_optimizer(model, arguments.learning_rate, num_train_steps)
     model.train()
     for step, batch in enumerate(grouped_batches(windows, num_train_steps, arguments)):
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.dtype == "bfloat16"):
@@ -142,6 +136,7 @@ def train(model, windows, num_train_steps, arguments) -> None:
         (loss / 2).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
         optimizer.step()
+        schedule.step()
         if step % 20 == 0:
             print(f"step {step} of {num_train_steps}: loss {loss.item() / 2:.4f}", file=sys.stderr)
 
