@@ -60,7 +60,19 @@ def read_questions(path: str, with_labels: bool) -> list[Question]:
         questions.append(question)
     if not questions:
         raise ValueError(f"{path} holds no question")
+    _warn(path, questions, with_labels)
     return questions
+
+
+def _warn(path: str, questions: Sequence[Question], with_labels: bool) -> None:
+    """Tells of what is most likely a mistake."""
+    empty = [question for question in questions if not question.situation.strip()]
+    if empty:
+        logging.warning("%d questions without sent1, the first is %s", len(empty), empty[0].place)
+    if with_labels and len(questions) > 1 and len({each.label for each in questions}) == 1:
+        logging.warning(
+            "%s: all labels are %d: there is nothing to learn but that", path, questions[0].label
+        )
 
 
 def _question(place: str, fields: Mapping, with_labels: bool) -> Question:

@@ -62,6 +62,20 @@ def test_lines_of_json_have_the_same_fields_and_any_number_of_endings(read):
     assert question[1:] == ("a", ["b", "c", "d"], 2)
 
 
+def test_empty_situations_and_labels_that_are_all_the_same_are_told(read, caplog):
+    lines = [changed(), changed(sent1=" "), changed(sent1="")]
+    assert len(read(*lines, name="val.jsonl")) == 3
+    assert "2 questions without sent1, the first is " in caplog.text
+    assert "val.jsonl, line 2" in caplog.text and "val.jsonl: all labels are 1" in caplog.text
+
+
+def test_sound_questions_give_no_warning(read, caplog):
+    read(HEADER, *ROWS)
+    read(HEADER, ROWS[0])
+    read(*[changed()] * 2, name="val.jsonl", with_labels=False)
+    assert not caplog.records
+
+
 def changed(**values):
     fields = dict(sent1="a", sent2="b", ending0="c", ending1="d", label=1)
     fields.update(values)
