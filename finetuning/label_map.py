@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from finetuning.custom_data import Row
-from finetuning.tasks import KINDS, MULTI, REGRESSION, SINGLE, Example, Task
+from finetuning.tasks import KINDS, MULTI, REGRESSION, SINGLE, Example, Task, listed
 from tokenization.files import write_text
 
 LABEL_MAP_FILE = "label_map.json"
@@ -52,7 +52,7 @@ def custom_task(
     task = Task("custom", tuple(labels) or known[1], {}, kind, _METRICS[kind])
     if known and known != (task.kind, task.labels):
         raise ValueError(
-            f"--label_kind={task.kind} with labels {_some(task.labels)}, but the model has {_some(known[1])} of kind "
+            f"--label_kind={task.kind} with labels {listed(task.labels)}, but the model has {listed(known[1])} of kind "
             f"{known[0]}: give those, or another --output_dir"
         )
     return task
@@ -108,15 +108,15 @@ def _check_training_labels(kind: str, labels: Sequence[str], train: Sequence[Row
     counts = _counts(train)
     if len(counts) < (1 if kind == MULTI else 2):
         raise ValueError(
-            f"{train[0].place.rpartition(',')[0]}: {f'all labels are {_some(counts)}' if counts else 'no labels'}: "
+            f"{train[0].place.rpartition(',')[0]}: {f'all labels are {listed(counts)}' if counts else 'no labels'}: "
             "there is nothing to learn; see --label_column"
         )
     if kind == REGRESSION:
         return
     unseen = [label for label in labels if label not in counts]
     if unseen:
-        logging.warning("no training example has label %s", _some(unseen))
-    logging.info("Labels: %s", _some([f"{label} ({counts[label]})" for label in labels]))
+        logging.warning("no training example has label %s", listed(unseen))
+    logging.info("Labels: %s", listed([f"{label} ({counts[label]})" for label in labels]))
 
 
 def label_weights(text: str | None, task: Task, examples: Sequence[Example]) -> list[float] | None:
@@ -146,11 +146,6 @@ def label_weights(text: str | None, task: Task, examples: Sequence[Example]) -> 
         weights = []
     if len(weights) != len(task.labels) or not all(0 < w < float("inf") for w in weights):
         raise ValueError(
-            f"--class_weights={text}: write 'balanced', or a number above 0 for each of {_some(task.labels)}"
+            f"--class_weights={text}: write 'balanced', or a number above 0 for each of {listed(task.labels)}"
         )
     return weights
-
-
-def _some(labels: Sequence[str]) -> str:
-    labels = list(labels)
-    return ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")

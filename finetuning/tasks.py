@@ -4,7 +4,7 @@ GLUE: Wang et al. 2019, section 4.1 of Devlin et al. 2019. XNLI: Conneau et al. 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 # What is asked for: one of the labels, any number of them, or a number.
@@ -64,7 +64,7 @@ class Task(NamedTuple):
         """Returns one label, or the number, that a text stands for; raises ValueError if there is none."""
         if self.kind != REGRESSION:
             if text not in self.labels:
-                raise ValueError(f"label {text[:40]!r} is none of {', '.join(self.labels)}")
+                raise ValueError(f"label {text[:40]!r} is none of {listed(self.labels)}")
             return text
         least, most = self.value_range
         try:
@@ -75,6 +75,12 @@ class Task(NamedTuple):
             rule = f" from {least:g} to {most:g}" if math.isfinite(most) else ""
             raise ValueError(f"{text[:40]!r} is no number{rule}")
         return value
+
+
+def listed(labels: Iterable[str]) -> str:
+    """Returns the labels for a message, which names twenty of them."""
+    labels = list(labels)
+    return ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
 
 
 def _splits(labelled: Table, test: Table | None = None) -> dict[str, Table]:

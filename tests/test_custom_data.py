@@ -180,8 +180,14 @@ def test_what_is_no_number_is_refused_with_its_line(tmp_path):
 
 def test_a_label_that_training_lacks_is_refused_with_its_line(tmp_path):
     rows = read(tmp_path, "dev.csv", "text,label\na,yes\nb,maybe\n", split="dev")
-    with pytest.raises(ValueError, match="dev.csv, line 3: label 'maybe' is none of no, yes"):
+    with pytest.raises(ValueError, match="dev.csv, line 3: label 'maybe' is none of no, yes "):
         label_rows(rows, TASK)
+
+
+def test_of_many_labels_some_are_named(tmp_path):
+    rows = read(tmp_path, "dev.csv", "text,label\na,maybe\n", split="dev")
+    with pytest.raises(ValueError, match="is none of 0, 1, .*, 18, 19 and 130 more "):
+        label_rows(rows, Task("custom", tuple(map(str, range(150))), {}))
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl"])
