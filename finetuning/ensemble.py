@@ -5,12 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
+from absl import flags, logging
 
 from finetuning.label_map import first_label_map, folder_of
 from finetuning.long_texts import judge
 from finetuning.tasks import Task
-from modeling.checkpoint import load_init_checkpoint, read_names_and_shapes
+from modeling.checkpoint import load_init_checkpoint, read_names_and_shapes, resolve_prefix
+from training.retention import read_best
 from training.weights import checkpoint_variables
 
 FLAGS = flags.FLAGS
@@ -49,6 +50,7 @@ def begin_with_first_member() -> None:
 def check_ensemble(task: Task) -> None:
     """Raises ValueError or FileNotFoundError unless all members are classifiers with the labels of the task."""
     for path in FLAGS.ensemble_checkpoints:
+        log_member(path)
         shapes = read_names_and_shapes(path, "--ensemble_checkpoints")
         (found, *_) = shapes.get("output_weights", [0])
         known = first_label_map([folder_of(path)])
@@ -60,6 +62,18 @@ def check_ensemble(task: Task) -> None:
                 f"--ensemble_checkpoints: {path} has {has if found else 'no classifier'}, the task has "
                 f"{len(task.labels)}, {', '.join(task.labels)} of kind {task.kind}: fine-tune all for the same task"
             )
+
+
+def log_member(path: str) -> None:
+    """Says which checkpoint a member is, and if its run, whose folder was given, has a better one."""
+    prefix = resolve_prefix(path, "--ensemble_checkpoints")
+    logging.info("Member of the ensemble: %s", prefix)
+    best = read_best(path) if tf.io.gfile.isdir(path) else None
+    if best and not prefix.endswith(f"-{best.step}"):
+        logging.warning(
+            "%s is the last of its run, whose best by %s is that of step %d: name it to use it",
+            *(prefix, best.metric, best.step),
+        )
 
 
 def each_member(model: keras.Model) -> Iterator[None]:

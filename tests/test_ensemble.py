@@ -1,12 +1,16 @@
 """Models that answer together."""
 
+import json
+import logging
+
 import numpy as np
 import pytest
 from test_run_classifier import custom_flags, files, write_words  # noqa: F401
 from test_scripts import results, run, succeed
 
-from finetuning.ensemble import mean_of_members
+from finetuning.ensemble import log_member, mean_of_members
 from finetuning.tasks import SINGLE
+from modeling.checkpoint import write_bundle
 
 
 def batches(*outputs, labels):
@@ -29,6 +33,22 @@ def test_the_mean_is_of_probabilities_and_is_judged_anew():
 def test_one_model_is_left_as_it_is():
     alone = batches([0.125, 0.875], [0.5, 0.5], labels=[0, 0])
     assert mean_of_members([alone], SINGLE) == alone
+
+
+@pytest.mark.parametrize(
+    ("member", "best", "is_warned"),
+    [("", 3, True), ("", 5, False), ("", None, False), ("model.ckpt-5", 3, False)],
+)
+def test_the_last_of_a_run_is_told_from_its_best(member, best, is_warned, tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="absl")
+    write_bundle(str(tmp_path / "model.ckpt-5"), {"output_bias": np.zeros(2, np.float32)})
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-5"\n')
+    if best:
+        record = {"step": best, "metric": "eval_f1", "value": 0.5}
+        (tmp_path / "best_checkpoint.json").write_text(json.dumps(record))
+    log_member(str(tmp_path / member))
+    assert f"Member of the ensemble: {tmp_path}/model.ckpt-5" in caplog.text
+    assert ("whose best by eval_f1 is that of step 3" in caplog.text) == is_warned
 
 
 @pytest.mark.slow
