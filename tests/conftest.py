@@ -1,9 +1,12 @@
-"""Fixtures of all tests: four logical CPU devices, and the recorded numbers of the original."""
+"""Fixtures of all tests: four logical CPU devices, the recorded numbers of the original, and tiny files for scripts."""
 
 import os
 import pathlib
+import shutil
 
 import pytest
+
+pytest.register_assert_rewrite("tiny_runs")
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -24,6 +27,37 @@ def shared() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip("needs the folder shared/ with recorded numbers beside the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_files(tmp_path_factory) -> pathlib.Path:
+    """A configuration, a vocabulary, a text and the files of MRPC, all tiny. Nothing in it may be changed."""
+    from tiny_runs import write_files
+
+    return write_files(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_records(tiny_files, tmp_path_factory) -> pathlib.Path:
+    """A folder with pre-training records of the tiny text. Nothing in it may be changed."""
+    from tiny_runs import record_flags, succeed
+
+    folder = tmp_path_factory.mktemp("records")
+    flags = record_flags(tiny_files, output_file=folder / "records.tfrecord")
+    succeed("create_pretraining_data.py", **flags)
+    return folder
+
+
+@pytest.fixture
+def files(tiny_files, tmp_path) -> pathlib.Path:
+    """The tiny files, to be changed and to be run on."""
+    return shutil.copytree(tiny_files, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def records(files, tiny_records) -> pathlib.Path:
+    """Pre-training records of the tiny text, among `files`."""
+    return shutil.copytree(tiny_records, files, dirs_exist_ok=True) / "records.tfrecord"
 
 
 @pytest.fixture(autouse=True)
