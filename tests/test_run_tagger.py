@@ -4,8 +4,18 @@ import json
 
 import numpy as np
 import pytest
-from test_multi_worker import finish, names, start
-from test_scripts import VOCAB, WORDS, results, run
+from tiny_runs import (
+    WORDS,
+    finish,
+    model_flags,
+    names,
+    refusal,
+    results,
+    run,
+    start,
+    succeed,
+    write_model,
+)
 
 from modeling.checkpoint import read_names_and_shapes
 
@@ -36,17 +46,7 @@ def write(path, sentences, before=""):
 def make_files(tmp_path):
     """Makes a model, and sentences to train on, to evaluate on and to tag, all tiny; one is longer than a window."""
     rng = np.random.default_rng(11)
-    config = dict(
-        vocab_size=len(VOCAB),
-        hidden_size=15,
-        num_hidden_layers=2,
-        num_attention_heads=3,
-        intermediate_size=17,
-        max_position_embeddings=29,
-        type_vocab_size=2,
-    )
-    (tmp_path / "bert_config.json").write_text(json.dumps(config))
-    (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in VOCAB))
+    write_model(tmp_path)
     for name, number in (("train", 37), ("dev", 11), ("test", 7)):
         sentences = [sentence(rng, int(rng.integers(1, 9))) for _ in range(number)]
         sentences.append(sentence(rng, 31))
@@ -66,7 +66,7 @@ def trained(tmp_path_factory):
     files = make_files(tmp_path_factory.mktemp("trained"))
     wanted = dict.fromkeys(("do_train", "do_eval", "do_predict"), "true")
     flags = flags_of(files, **wanted, num_train_epochs=17.0, learning_rate=1e-2)
-    return files, *succeed(**flags, length_buckets="5,9")
+    return files, *succeed("run_tagger.py", **flags, length_buckets="5,9")
 
 
 def flags_of(files, **changes):
@@ -74,20 +74,11 @@ def flags_of(files, **changes):
         train_file=files / "train.conll",
         dev_file=files / "dev.conll",
         test_file=files / "test.conll",
-        vocab_file=files / "vocab.txt",
-        bert_config_file=files / "bert_config.json",
-        output_dir=files / "run",
         max_seq_length=13,
         train_batch_size=4,
         num_train_epochs=1.0,
     )
-    return {**flags, **changes}
-
-
-def succeed(**flags):
-    status, stdout, stderr = run("run_tagger.py", **flags)
-    assert status == 0, stderr
-    return stdout, stderr
+    return model_flags(files) | flags | changes
 
 
 def tags_of(lines):
@@ -122,7 +113,10 @@ def test_evaluation_and_prediction_need_neither_the_training_file_nor_its_bucket
     files, *_ = trained
     wanted = dict(do_eval="true", do_predict="true", train_file=None)
     output = files.parent / "alone"
-    succeed(**flags_of(files, **wanted, init_checkpoint=files / "run", output_dir=output))
+    succeed(
+        "run_tagger.py",
+        **flags_of(files, **wanted, init_checkpoint=files / "run", output_dir=output),
+    )
     assert (output / "predict.tf_record").exists()
     name = "test_predictions.conll"
     assert (output / name).read_bytes() == (files / "run" / name).read_bytes()
@@ -134,9 +128,9 @@ def test_evaluation_and_prediction_need_neither_the_training_file_nor_its_bucket
 @pytest.mark.slow
 def test_the_same_command_again_trains_no_more(files):
     flags = flags_of(files, do_train="true", do_predict="true")
-    succeed(**flags)
+    succeed("run_tagger.py", **flags)
     before = (files / "run/test_predictions.conll").read_bytes()
-    _, stderr = succeed(**flags)
+    _, stderr = succeed("run_tagger.py", **flags)
     assert "Training is complete" in stderr
     assert (files / "run/test_predictions.conll").read_bytes() == before
 
@@ -156,6 +150,7 @@ def test_parts_of_speech_in_conllu(files):
 
     paths = {f"{name}_file": conllu(name) for name in ("train", "dev", "test")}
     succeed(
+        "run_tagger.py",
         **flags_of(files, **paths, do_train="true", do_eval="true", do_predict="true"),
         document_context="true",
     )
@@ -174,7 +169,7 @@ def test_a_dry_run_counts_windows_of_all_lengths_and_writes_nothing(files):
     words = [("red", "B-NAME"), *[("red", "O")] * 7]
     write(files / "train.conll", [words[:length] for length in (3, 8) * 7])
     flags = flags_of(files, do_train="true", dry_run="true", length_buckets="auto")
-    stdout, _ = succeed(**{**flags, "train_batch_size": 1})
+    stdout, _ = succeed("run_tagger.py", **{**flags, "train_batch_size": 1})
     assert ", 10.5 in a sequence, padding included" in stdout  # 8 and 13
     assert "No problem found" in stdout and not (files / "run").exists()
 
@@ -202,7 +197,7 @@ def damage(files):
 
 
 def other_tags(files):
-    succeed(**flags_of(files, do_train="true"))
+    succeed("run_tagger.py", **flags_of(files, do_train="true"))
     write(files / "train.conll", [[("red", "B-colour"), ("a", "O")]] * 5)
 
 
@@ -235,10 +230,7 @@ def test_bad_input_is_one_line(files, case):
     if prepare:
         prepare(files)
     before = sorted(files.rglob("*"))
-    status, stdout, stderr = run("run_tagger.py", **flags_of(files, **changes))
-    assert status == 1 and not stdout and "Traceback" not in stderr
-    assert stderr.splitlines()[-1].startswith("error: ") and stderr.count("error: ") == 1
-    assert expected in stderr.splitlines()[-1]
+    assert expected in refusal("run_tagger.py", **flags_of(files, **changes))
     assert sorted(files.rglob("*")) == before
 
 
@@ -248,7 +240,9 @@ def test_two_workers_tag_as_one_process_does_with_their_weights(files, tmp_path)
     together, alone = ({**flags, "output_dir": tmp_path / name} for name in ("together", "alone"))
     (status, stderr), (other, _) = finish(start("run_tagger.py", tmp_path, together, together))
     assert (status, other) == (0, 0), stderr
-    succeed(**{**alone, "do_train": "false", "init_checkpoint": tmp_path / "together"})
+    succeed(
+        "run_tagger.py", **{**alone, "do_train": "false", "init_checkpoint": tmp_path / "together"}
+    )
     tagged = [tmp_path / name / "test_predictions.conll" for name in ("together", "alone")]
     assert tagged[0].read_text() == tagged[1].read_text()
     assert results(tmp_path / "together")["eval_f1"] == results(tmp_path / "alone")["eval_f1"]
