@@ -52,12 +52,13 @@ class Findings(NamedTuple):
     """What `finetuning.report` writes about an evaluation.
 
     Attributes:
-      num_examples: that were evaluated.
+      num_examples: that were evaluated, or sentences.
       errors: the wrong ones, the worst first; all numbers, as none is quite right.
       baseline: share of the examples, or words, with the commonest label, in [0, 1]; None where there is no such.
       label_scores: by label; empty for numbers.
       confusion: (gold, predicted) -> how often; of single labels and of tags.
       points: (gold, predicted) of numbers.
+      num_words: of tagged sentences, in all.
     """
 
     num_examples: int
@@ -66,6 +67,7 @@ class Findings(NamedTuple):
     label_scores: Mapping[str, LabelScore] = {}
     confusion: Mapping[tuple[str, str], int] = {}
     points: Sequence[tuple[float, float]] = ()
+    num_words: int | None = None
 
     @property
     def num_errors(self) -> int | None:
@@ -126,7 +128,8 @@ def compare_tags(
     if label_scores is None:
         label_scores = _scores_of_pairs(pairs, sorted({tag for pair in pairs for tag in pair}))
     errors = sorted((each for each in sentences if _num_wrong(each)), key=_num_wrong, reverse=True)
-    return Findings(len(sentences), errors, _commonest_share(pairs), label_scores, pairs)
+    baseline, num_words = _commonest_share(pairs), pairs.total()
+    return Findings(len(sentences), errors, baseline, label_scores, pairs, num_words=num_words)
 
 
 def _num_wrong(sentence: TaggedSentence) -> int:

@@ -103,7 +103,15 @@ def _for_json(findings: Findings) -> dict[str, object]:
 
 
 def _summary(findings: Findings, step: int) -> str:
-    text = f"Evaluated at step {step:,} on {findings.num_examples:,} examples"
+    when = f"at step {step:,}" if step else "as it was loaded"
+    if findings.num_words:
+        share = findings.num_errors / findings.num_examples
+        return (
+            f"Evaluated {when} on {findings.num_words:,} words in {findings.num_examples:,} sentences, of which "
+            f"{findings.num_errors:,} ({share:.1%}) have a wrong tag; the commonest tag is that of "
+            f"{findings.baseline:.1%} of the words."
+        )
+    text = f"Evaluated {when} on {findings.num_examples:,} examples"
     if findings.num_errors is not None:
         share = findings.num_errors / findings.num_examples
         text += f", of which {findings.num_errors:,} ({share:.1%}) are wrong"

@@ -88,6 +88,23 @@ def test_the_page_of_classes_has_scores_confusions_and_errors(tmp_path):
     assert "dev-2" not in text
 
 
+def test_sentences_are_told_from_their_words(tmp_path):
+    sentences = [
+        TaggedSentence("s", "abc", ("O", "B-x", "O"), ("O", "O", "O")),
+        TaggedSentence("t", "defg", ("O",) * 4, ("O",) * 4),
+    ]
+    _, text, _ = write(tmp_path, compare_tags(sentences))
+    assert (
+        "Evaluated at step 1,713 on 7 words in 2 sentences, of which 1 (50.0%) have a wrong tag; "
+        "the commonest tag is that of 85.7% of the words."
+    ) in text
+
+
+def test_a_model_that_was_only_loaded_has_no_step(tmp_path):
+    write_report(str(tmp_path), "mrpc", {}, 0, CLASSES, RUN)
+    assert "Evaluated as it was loaded on 3 examples" in (tmp_path / "report.html").read_text()
+
+
 def test_sets_of_labels_are_named(tmp_path):
     answers = [Answer("7", {"text": "t"}, (), ("a", "b"), {"a": 0.75, "b": 0.5, "c": 0.25})]
     _, text, content = write(tmp_path, compare_label_sets(answers, ["a", "b", "c"]))
