@@ -9,11 +9,24 @@ The ending of a file's name says how it is read, always as UTF-8:
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Sequence
 
 from absl import logging
 
 from tokenization.files import read_lines
+
+# How a field begins whose quotation marks are not what they look like, and what is to be said of them.
+_TRAPS = {
+    ".tsv": (
+        re.compile('"'),
+        "in a .tsv they are part of the text; if a program put them there, write a .csv",
+    ),
+    ".csv": (
+        re.compile('\\s+"'),
+        "after a blank they are part of the text; put none between the comma and them",
+    ),
+}
 
 
 def read_table(
@@ -62,20 +75,9 @@ def _read_tsv(
     path: str, wanted: Sequence[str], advice: str
 ) -> Iterator[tuple[int, dict[str, str]]]:
     lines = enumerate(_without_mark(read_lines(path)), 1)
-    rows = ((number, text.split("\t")) for number, text in lines)
-    quoted = []
-    for line, fields in _with_header(path, wanted, advice, rows):
-        if any(len(f) > 1 and f[0] == f[-1] == '"' for f in fields.values()):
-            quoted.append(line)
-        yield line, fields
-    if quoted:
-        logging.warning(
-            "%s: %d rows have fields in quotation marks, which stay there in a .tsv, the first is line %d; if they "
-            "were put there by a program, write a .csv instead",
-            path,
-            len(quoted),
-            quoted[0],
-        )
+    yield from _with_header(
+        path, wanted, advice, ((number, text.split("\t")) for number, text in lines)
+    )
 
 
 def _read_csv(
@@ -107,14 +109,24 @@ def _with_header(
     if twice & {*wanted}:
         raise ValueError(f"{path}, line 1: two columns are named {', '.join(sorted(twice))}")
     _check_names(f"{path}, line 1", wanted, header, "column", advice)
+    mark, trap = _TRAPS[path.lower()[-4:]]
+    quoted = []
     for line, fields in rows:
         if fields in ([], [""]):
             raise ValueError(f"{path}, line {line}: the line is empty: delete it")
         if len(fields) != len(header):
+            why = f"; of quotation marks: {trap}" if any(map(mark.match, fields)) else ""
             raise ValueError(
-                f"{path}, line {line}: {len(fields)} fields where line 1 names {len(header)} columns"
+                f"{path}, line {line}: {len(fields)} fields where line 1 names {len(header)} columns{why}"
             )
+        if any(mark.match(f) and len(f.strip()) > 1 and f.rstrip()[-1] == '"' for f in fields):
+            quoted.append(line)
         yield line, dict(zip(header, fields, strict=True))
+    if quoted:
+        logging.warning(
+            "%s: %d rows have fields in quotation marks, the first is line %d: %s",
+            *(path, len(quoted), quoted[0], trap),
+        )
 
 
 def _read_jsonl(path: str, wanted: Sequence[str], advice: str) -> Iterator[tuple[int, dict]]:

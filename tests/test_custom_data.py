@@ -71,8 +71,13 @@ def test_a_field_may_be_longer_than_the_csv_module_reads(tmp_path):
 def test_quotation_marks_in_a_tsv_stay_and_are_reported(tmp_path, caplog):
     rows = read(tmp_path, "a.tsv", 'text\tlabel\nin "the"\tyes\n"a ""b"" c"\tno\n"\tno\n')
     assert [row.text_a for row in rows] == ['in "the"', '"a ""b"" c"', '"']
-    assert "1 rows have fields in quotation marks" in caplog.text
-    assert "the first is line 3" in caplog.text
+    assert "1 rows have fields in quotation marks, the first is line 3: in a .tsv " in caplog.text
+
+
+def test_quotation_marks_after_a_blank_in_a_csv_stay_and_are_reported(tmp_path, caplog):
+    rows = read(tmp_path, "a.csv", 'label,text\nno, in "the"\nyes, "a"\nno,"b"\nno, "\n')
+    assert [row.text_a for row in rows] == [' in "the"', ' "a"', "b", ' "']
+    assert "1 rows have fields in quotation marks, the first is line 3: after a" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -131,6 +136,13 @@ def test_numbers_are_read_as_such(tmp_path):
         ),
         ("a.csv", "text,label,text\na,yes,b\n", "line 1: two columns are named text"),
         ("a.csv", "text,label\na,yes\na,b,yes\n", "line 3: 3 fields where line 1 names 2 columns"),
+        (
+            "a.tsv",
+            'text\tlabel\n"a\nb"\tyes\n',
+            "line 2: 1 fields .* marks: in a .tsv they are part",
+        ),
+        ("a.csv", 'text,label\na, "b, c"\n', "line 2: 3 fields .* marks: after a blank they are"),
+        ("a.tsv", "text\tlabel\na\n", "line 2: 1 fields where line 1 names 2 columns$"),
         ("a.tsv", "text\tlabel\na\tyes\n\n", "line 3: the line is empty: delete it"),
         ("a.csv", "text,label\na,yes\n\n", "line 3: the line is empty: delete it"),
         ("a.csv", 'text,label\na,yes\n"No,no\nb,yes\n', "line 3: unexpected end of data: is a quo"),
