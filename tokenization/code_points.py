@@ -5,58 +5,67 @@ RE2 and the two copies of ICU inside TensorFlow and tensorflow_text each have a 
 """
 
 import functools
+import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from tokenization.basic import CJK_BLOCKS, is_punctuation
 
 
-def characters() -> Iterator[str]:
-    """Yields every character that Unicode has given, or may soon give, a meaning.
+@functools.cache
+def characters() -> str:
+    """Returns every character that Unicode has given, or may soon give, a meaning.
 
     That is planes 0 to 3 and the start of plane 14, without surrogates. Planes 4 to 13 have never held a character,
     15 and 16 are for private use: they are letters to everyone.
     """
-    for first, last in ((0, 0xD7FF), (0xE000, 0x3FFFF), (0xE0000, 0xE0FFF)):
-        yield from map(chr, range(first, last + 1))
+    blocks = ((0, 0xD7FF), (0xE000, 0x3FFFF), (0xE0000, 0xE0FFF))
+    return "".join(chr(code) for first, last in blocks for code in range(first, last + 1))
 
 
-def is_deleted(char: str) -> bool:
-    """True for what the original drops before anything else; tab and line ends are its only other controls."""
-    if char in "\t\n\r":
-        return False
-    return char in "\0\ufffd" or unicodedata.category(char) in ("Cc", "Cf")
+# Rules choose from a text at once, because all `characters` are asked for when a script starts.
 
 
-def is_apart(char: str) -> bool:
-    """True for a character that is always a word of its own: punctuation and CJK."""
-    return is_punctuation(char) or any(first <= ord(char) <= last for first, last in CJK_BLOCKS)
+def deleted(chars: str) -> list[str]:
+    """Returns what the original drops before anything else; tab and line ends are its only other controls."""
+    return [
+        char
+        for char in chars
+        if char == "\ufffd" or (unicodedata.category(char) in ("Cc", "Cf") and char not in "\t\n\r")
+    ]
 
 
-def is_accent(char: str) -> bool:
-    """True for what goes when the case is lowered (category Mn)."""
-    return unicodedata.category(char) == "Mn"
+def apart(chars: str) -> list[str]:
+    """Returns the characters that are always words of their own: punctuation and CJK."""
+    ideographs = "".join(f"{chr(first)}-{chr(last)}" for first, last in CJK_BLOCKS)
+    return [*filter(is_punctuation, chars), *re.findall(f"[{ideographs}]", chars)]
 
 
-def is_cased(char: str) -> bool:
-    """True for a letter that keeps a sigma beside it from being final (asks `str.lower`, which knows the rule)."""
-    return not _is_final_before(char)
+def blanks(chars: str) -> list[str]:
+    """Returns what is white space to Python."""
+    return list(filter(str.isspace, chars))
 
 
-def is_case_ignorable(char: str) -> bool:
-    """True for what the rule of the final sigma looks through, such as accents and apostrophes."""
-    return _is_final_before(char) and not _is_final_before(char + "A")
+def accents(chars: str) -> list[str]:
+    """Returns what goes when the case is lowered (category Mn)."""
+    return [char for char in chars if unicodedata.category(char) == "Mn"]
 
 
-def _is_final_before(text: str) -> bool:
-    return ("AΣ" + text).lower()[1] == "ς"
+def cased(chars: str) -> list[str]:
+    """Returns the letters that keep a sigma before them from being final (asks `str.lower`, which knows the rule)."""
+    return [char for char in chars if ("AΣ" + char).lower()[1] != "ς"]
+
+
+def case_ignorable(chars: str) -> list[str]:
+    """Returns what the rule of the final sigma looks through, such as accents and apostrophes."""
+    either = [char for char in chars if ("AΣ" + char + "A").lower()[1] != "ς"]
+    return sorted(set(either).difference(cased("".join(either))))
 
 
 @functools.cache
-def class_where(rule, *more_rules) -> str:
-    """Returns the regular expression for one of all `characters` that obey one of the rules."""
-    rules = (rule, *more_rules)
-    return class_of(char for char in characters() if any(rule(char) for rule in rules))
+def class_where(rule: Callable[[str], Iterable[str]]) -> str:
+    """Returns the regular expression for one of all `characters` that a rule chooses."""
+    return class_of(rule(characters()))
 
 
 def class_of(chars: Iterable[str]) -> str:
