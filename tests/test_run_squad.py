@@ -5,8 +5,19 @@ import shlex
 
 import numpy as np
 import pytest
-from test_multi_worker import finish, names, start
-from test_scripts import VOCAB, WORDS, results, run
+from tiny_runs import (
+    WITHOUT_DROPOUT,
+    WORDS,
+    change_config,
+    finish,
+    model_flags,
+    names,
+    refusal,
+    results,
+    start,
+    succeed,
+    write_model,
+)
 
 from modeling.checkpoint import read_names_and_shapes
 
@@ -37,17 +48,7 @@ def write(path, articles):
 def files(tmp_path):
     """A model, training questions and questions to answer, of both versions, all tiny."""
     rng = np.random.default_rng(11)
-    config = dict(
-        vocab_size=len(VOCAB),
-        hidden_size=15,
-        num_hidden_layers=2,
-        num_attention_heads=3,
-        intermediate_size=17,
-        max_position_embeddings=29,
-        type_vocab_size=2,
-    )
-    (tmp_path / "bert_config.json").write_text(json.dumps(config))
-    (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in VOCAB))
+    write_model(tmp_path)
     for version in (1, 2):
         for split, number in (("train", 7), ("dev", 3)):
             articles = [article(rng, 5) for _ in range(number)]
@@ -62,9 +63,6 @@ def flags_of(files, version=1, **changes):
     flags = dict(
         train_file=files / f"train-v{version}.json",
         predict_file=files / f"dev-v{version}.json",
-        vocab_file=files / "vocab.txt",
-        bert_config_file=files / "bert_config.json",
-        output_dir=files / "run",
         max_seq_length=23,
         doc_stride=7,
         max_query_length=5,
@@ -72,13 +70,7 @@ def flags_of(files, version=1, **changes):
         num_train_epochs=1.0,
         version_2_with_negative="true" if version == 2 else None,
     )
-    return {**flags, **changes}
-
-
-def succeed(**flags):
-    status, stdout, stderr = run("run_squad.py", **flags)
-    assert status == 0, stderr
-    return stdout, stderr
+    return model_flags(files) | flags | changes
 
 
 def read(path):
@@ -97,7 +89,7 @@ def ids(path):
 @pytest.mark.parametrize("version", [1, 2])
 def test_the_commands_of_the_original_write_its_files(files, version):
     flags = flags_of(files, version, do_train="True", do_predict="True")
-    _, stderr = succeed(**flags)
+    _, stderr = succeed("run_squad.py", **flags)
     assert "step 8/8 (100.0%)" in stderr  # int(35 / 4 * 1.0), by questions and not by windows
     written = {path.name for path in (files / "run").iterdir()}
     expected = ORIGINAL_FILES | ({"null_odds.json"} if version == 2 else set())
@@ -117,7 +109,7 @@ def test_the_commands_of_the_original_write_its_files(files, version):
 
 def test_a_file_with_answers_is_scored_in_the_same_run(files):
     flags = flags_of(files, do_train="true", do_eval="true", error_report="true")
-    stdout, _ = succeed(**flags)
+    stdout, _ = succeed("run_squad.py", **flags)
     scores = results(files / "run")
     assert set(scores) == {"exact_match", "f1", "global_step", "total"}
     assert scores["total"] == 15 and scores["global_step"] == 8
@@ -141,7 +133,7 @@ def test_a_file_with_answers_is_scored_in_the_same_run(files):
 
 def test_the_best_null_threshold_is_applied_where_it_is_asked_for(files):
     flags = flags_of(files, 2, do_train="true", do_eval="true")
-    succeed(**flags, null_score_diff_threshold="auto")
+    succeed("run_squad.py", **flags, null_score_diff_threshold="auto")
     scores = results(files / "run")
     assert scores["f1"] == scores["best_f1"]
     assert scores["HasAns_total"] == 12 and scores["NoAns_total"] == 3
@@ -152,7 +144,7 @@ def test_the_best_null_threshold_is_applied_where_it_is_asked_for(files):
 
 @pytest.mark.slow
 def test_answers_do_not_depend_on_the_length_buckets(files):
-    succeed(**flags_of(files, do_train="true"))
+    succeed("run_squad.py", **flags_of(files, do_train="true"))
     answers = []
     for number, buckets in enumerate(("23", "19,21", "20")):
         output = files / f"predict{number}"
@@ -163,7 +155,7 @@ def test_answers_do_not_depend_on_the_length_buckets(files):
             do_predict="true",
             length_buckets=buckets,
         )
-        _, stderr = succeed(**flags)
+        _, stderr = succeed("run_squad.py", **flags)
         answers.append(read(output / "nbest_predictions.json"))
     assert (files / "predict1/eval.19.tf_record").exists()
     assert "of the positions are padding instead of" in stderr
@@ -179,9 +171,9 @@ def test_answers_do_not_depend_on_the_length_buckets(files):
 
 def test_the_same_command_again_reuses_the_records_and_trains_no_more(files):
     flags = flags_of(files, do_train="true", do_predict="true")
-    succeed(**flags)
+    succeed("run_squad.py", **flags)
     before = (files / "run/predictions.json").read_text()
-    _, stderr = succeed(**flags)
+    _, stderr = succeed("run_squad.py", **flags)
     assert stderr.count("and reused") == 2 and "Training is complete: 8 of 8" in stderr
     assert (files / "run/predictions.json").read_text() == before
 
@@ -191,7 +183,7 @@ def test_several_training_files_are_one_training_set(files):
     write(files / "more-a.json", [article(rng, 3)])
     write(files / "more-b.json", [article(rng, 2)])
     pattern = f"{files}/train-v1.json,{files}/more-*.json"
-    _, stderr = succeed(**flags_of(files, do_train="true", train_file=pattern))
+    _, stderr = succeed("run_squad.py", **flags_of(files, do_train="true", train_file=pattern))
     assert "step 10/10" in stderr  # int((35 + 5) / 4)
 
 
@@ -205,7 +197,7 @@ def move_an_answer(files):
 
 def test_misplaced_answers_are_left_out_counted_and_named(files):
     name = move_an_answer(files)
-    _, stderr = succeed(**flags_of(files, do_train="true"))
+    _, stderr = succeed("run_squad.py", **flags_of(files, do_train="true"))
     assert "34 questions" in stderr and name in stderr
 
 
@@ -263,23 +255,17 @@ def test_bad_input_is_one_line(files, case):
     changes, prepare, expected = BAD_INPUT[case]
     if prepare:
         prepare(files)
-    flags = flags_of(files, **changes)
-    status, stdout, stderr = run("run_squad.py", **flags)
-    assert status == 1 and not stdout and "Traceback" not in stderr
-    assert stderr.splitlines()[-1].startswith("error: ") and stderr.count("error: ") == 1
-    assert expected in stderr.splitlines()[-1]
+    assert expected in refusal("run_squad.py", **flags_of(files, **changes))
     assert not list((files / "run").glob("*.tmp"))
 
 
 @pytest.mark.slow
 def test_two_workers_answer_as_one_process_does(files, tmp_path):
-    path = files / "bert_config.json"
-    dropout = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    path.write_text(json.dumps({**read(path), **dropout}))
+    change_config(files / "bert_config.json", **WITHOUT_DROPOUT)
     flags = flags_of(files, do_train="true", do_eval="true", length_buckets="17")
     del flags["version_2_with_negative"]
     alone, together = ({**flags, "output_dir": tmp_path / name} for name in ("alone", "together"))
-    succeed(**alone)
+    succeed("run_squad.py", **alone)
     (status, stderr), (other, _) = finish(start("run_squad.py", tmp_path, together, together))
     assert (status, other) == (0, 0), stderr
     predictions = [read(tmp_path / name / "predictions.json") for name in ("alone", "together")]
