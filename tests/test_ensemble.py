@@ -5,8 +5,7 @@ import logging
 
 import numpy as np
 import pytest
-from test_run_classifier import custom_flags, files, write_words  # noqa: F401
-from test_scripts import results, run, succeed
+from tiny_runs import custom_flags, refusal, results, succeed, write_words
 
 from finetuning.ensemble import log_member, mean_of_members
 from finetuning.tasks import SINGLE
@@ -52,7 +51,7 @@ def test_the_last_of_a_run_is_told_from_its_best(member, best, is_warned, tmp_pa
 
 
 @pytest.mark.slow
-def test_runs_with_several_seeds_are_an_ensemble(files):  # noqa: F811
+def test_runs_with_several_seeds_are_an_ensemble(files):
     rng = np.random.default_rng(23)
     write_words(files / "train.csv", rng, [7, 8] * 8)
     write_words(files / "test.csv", rng, [5, 13, 9, 11, 3])
@@ -72,7 +71,7 @@ def test_runs_with_several_seeds_are_an_ensemble(files):  # noqa: F811
     assert losses[2] < np.mean(losses[:2])  # by Jensen's inequality
 
     (members[1] / "label_map.json").write_text('{"label_kind": "single", "labels": ["y", "n"]}')
-    status, _, stderr = run("run_classifier.py", **ensemble)
-    assert status == 1 and "has 2 labels, y, n of kind single, the task has 2, n, y" in stderr
-    status, _, stderr = run("run_classifier.py", **{**ensemble, "output_dir": members[0]})
-    assert status == 1 and "holds the checkpoints of a run" in stderr
+    line = refusal("run_classifier.py", **ensemble)
+    assert "has 2 labels, y, n of kind single, the task has 2, n, y" in line
+    line = refusal("run_classifier.py", **{**ensemble, "output_dir": members[0]})
+    assert "holds the checkpoints of a run" in line

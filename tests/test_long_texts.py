@@ -1,13 +1,19 @@
 """Texts that are too long for a row."""
 
-import json
 import logging
 
 import numpy as np
 import pytest
 from test_features import CLS, SEP, A, B, tokenizer
-from test_run_classifier import custom_flags, files, write_csv, write_words  # noqa: F401
-from test_scripts import WORDS, results, succeed
+from tiny_runs import (
+    WORDS,
+    change_config,
+    custom_flags,
+    results,
+    succeed,
+    write_csv,
+    write_words,
+)
 
 from finetuning.features import encode_examples, row_owners
 from finetuning.long_texts import HEAD, HEAD_TAIL, WINDOWS, cut, judge, mean_of_rows
@@ -99,9 +105,8 @@ def test_the_mean_is_of_the_rows_of_an_example_in_any_order():
 
 
 @pytest.mark.slow
-def test_a_long_text_is_answered_by_the_mean_of_its_windows(files):  # noqa: F811
-    config = json.loads((files / "bert_config.json").read_text())
-    (files / "bert_config.json").write_text(json.dumps(config | {"initializer_range": 0.5}))
+def test_a_long_text_is_answered_by_the_mean_of_its_windows(files):
+    change_config(files / "bert_config.json", initializer_range=0.5)
     rng = np.random.default_rng(19)
     write_words(files / "train.csv", rng, [7] * 11 + [14] * 5)  # in tokens; 5 and 12 words
     words = [*rng.choice(WORDS, 17)]
