@@ -78,8 +78,8 @@ class Task(NamedTuple):
 
 
 def listed(labels: Iterable[str]) -> str:
-    """Returns the labels for a message, which names twenty of them."""
-    labels = list(labels)
+    """Returns the labels for a message of one line, which names twenty of them."""
+    labels = [label if label.isprintable() else repr(label) for label in labels]
     return ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
 
 

@@ -47,6 +47,12 @@ def test_of_many_labels_some_are_named(tmp_path, caplog):
     assert "Labels: 0 (1), 1 (1), 2 (1)," in caplog.text and "19 (1) and 3 more" in caplog.text
 
 
+def test_a_message_about_labels_is_one_line_and_does_nothing_to_a_terminal(tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="absl")
+    task(SINGLE, [], rows("a\nb", "\x1b[2J"), tmp_path)
+    assert "'a\\nb (1)'" in caplog.text and "\x1b" not in caplog.text
+
+
 def test_a_regression_has_one_output_and_needs_no_labels(tmp_path):
     for train in (rows("1.5", "2"), None):
         assert task(REGRESSION, [], train, tmp_path).labels == ("value",)

@@ -1,5 +1,7 @@
 """Files of tagged words: what is read of them, and what predictions leave as it was."""
 
+import random
+
 import pytest
 
 from finetuning.tagging_files import by_sentence, read_tag_file, with_tags
@@ -140,6 +142,22 @@ BAD = {
     "no tag in CoNLL-U": (CONLLU.replace("SYM", "_"), dict(name="a.conllu"), "line 10"),
     "CoNLL-U under another name": (CONLLU, {}, "ends in .conllu"),
 }
+
+
+@pytest.mark.parametrize("name, text", [("a.txt", CONLL2003), ("a.conllu", CONLLU)])
+def test_any_bytes_give_words_or_one_line_of_explanation(read, name, text):
+    rng = random.Random(7)
+    for _ in range(100):
+        data = bytearray(text.encode())
+        for _ in range(rng.randrange(1, 4)):
+            data[rng.randrange(len(data))] = rng.choice(b'\t \n\r"\x00_1-.\xff')
+        try:
+            file = read(bytes(data), name)
+        except ValueError as error:
+            assert name in str(error) and "\n" not in str(error)
+            continue
+        lines = with_tags(file, [sentence.tags for sentence in file.sentences]).split("\n")
+        assert all(map(str.startswith, lines, (line.rstrip(" ") for line in file.lines)))
 
 
 @pytest.mark.parametrize("case", BAD)
