@@ -21,7 +21,7 @@ from pretraining.task_pool import TaskPool
 from pretraining.work_folder import appearing, load_array, load_documents, read_json, write_json
 from training.records import serialize_rows, write_records
 
-COPIED_AT_ONCE = 1 << 24
+COPIED_AT_ONCE = 1 << 20  # the memory of larger pieces comes anew from the system each time
 
 
 def write_files(
