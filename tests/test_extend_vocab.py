@@ -1,12 +1,10 @@
 """Words added to a trained model: which, into which rows, with which values, and that all else stays."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from tiny_runs import classifier_flags, succeed, write_model
 
 from modeling.bundle import read_bundle, write_bundle
 from modeling.config import BertConfig
@@ -123,40 +121,25 @@ def test_tables_of_another_size_are_refused():
         add_words({"x": np.zeros(3)}, {}, 9, 9)
 
 
-def run(script, *arguments):
-    return subprocess.run(
-        [sys.executable, str(ROOT / script), *map(str, arguments)], capture_output=True, text=True
-    )
-
-
 @pytest.fixture
 def release(tmp_path):
     """A folder with a small model, its optimizer's slots, configuration and vocabulary."""
     folder = tmp_path / "model"
     folder.mkdir()
-    config = BertConfig(
-        vocab_size=len(TOKENS),
-        hidden_size=15,
-        num_hidden_layers=2,
-        num_attention_heads=3,
-        intermediate_size=17,
-        max_position_embeddings=13,
-        type_vocab_size=2,
-    )
+    write_model(folder, TOKENS)
+    config = BertConfig.from_json_file(f"{folder}/bert_config.json")
     variables = checkpoint_variables(BertPretrainer(config))
     slots = {f"{EMBEDDINGS}/adam_m": np.ones([len(TOKENS), 15], np.float32)}
     write_bundle(f"{folder}/bert_model.ckpt", {**variables, **slots})
-    (folder / "bert_config.json").write_text(config.to_json_string())
-    (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in TOKENS))
     return folder
 
 
-def model_flags(folder, checkpoint="init_checkpoint"):
-    return [
-        f"--vocab_file={folder}/vocab.txt",
-        f"--bert_config_file={folder}/bert_config.json",
-        f"--{checkpoint}={folder}/bert_model.ckpt",
-    ]
+def release_flags(folder):
+    return dict(
+        vocab_file=folder / "vocab.txt",
+        bert_config_file=folder / "bert_config.json",
+        init_checkpoint=folder / "bert_model.ckpt",
+    )
 
 
 def outputs(folder, text):
@@ -176,17 +159,16 @@ def outputs(folder, text):
 def test_an_extended_model_computes_the_same_and_is_fine_tuned(release, tmp_path):
     (tmp_path / "words.txt").write_text("cardio\ncell\ncards\nnu\ncard\n")
     output = tmp_path / "extended"
-    done = run(
+    stdout, _ = succeed(
         "extend_vocab.py",
-        *model_flags(release),
-        f"--words_file={tmp_path}/words.txt",
-        f"--output_dir={output}",
+        **release_flags(release),
+        words_file=tmp_path / "words.txt",
+        output_dir=output,
     )
-    assert done.returncode == 0, done.stderr
-    assert "4 words: 3 in rows [unusedN], 1 in new ones" in done.stdout
-    assert "1 words, already in the vocabulary: cell" in done.stdout
-    assert "1 words, which start with what [UNK] has: nu" in done.stdout
-    assert "left out       1 tensors of optimizer state" in done.stdout
+    assert "4 words: 3 in rows [unusedN], 1 in new ones" in stdout
+    assert "1 words, already in the vocabulary: cell" in stdout
+    assert "1 words, which start with what [UNK] has: nu" in stdout
+    assert "left out       1 tensors of optimizer state" in stdout
     assert json.loads((output / "bert_config.json").read_text())["vocab_size"] == len(TOKENS) + 1
 
     old, new = (read_bundle(f"{folder}/bert_model.ckpt") for folder in (release, output))
@@ -205,30 +187,16 @@ def test_an_extended_model_computes_the_same_and_is_fine_tuned(release, tmp_path
             f"x\t{i % 2}\t\tthe cards {'cell cardio'.split()[i % 2]}\n" for i in range(9)
         )
         (tmp_path / f"{name}.tsv").write_text(rows)
-    done = run(
-        "run_classifier.py",
-        *model_flags(output),
-        "--task_name=cola",
-        f"--data_dir={tmp_path}",
-        f"--output_dir={tmp_path}/run",
-        "--do_train=true",
-        "--max_seq_length=11",
-        "--train_batch_size=4",
-        "--num_train_epochs=1",
-    )
-    assert done.returncode == 0, done.stderr
+    flags = dict(data_dir=tmp_path, output_dir=tmp_path / "run", max_seq_length=11)
+    flags |= dict(task_name="cola", train_batch_size=4)
+    succeed("run_classifier.py", **classifier_flags(output) | flags)
 
 
 def test_words_are_chosen_from_a_text_and_the_effect_is_printed(release, tmp_path):
     (tmp_path / "text.txt").write_text("the card card card cards cells n e nest\n")
-    flags = [
-        *model_flags(release),
-        f"--input_file={tmp_path}/text.txt",
-        f"--output_dir={tmp_path}/new",
-    ]
-    done = run("extend_vocab.py", *flags, "--min_count=3")
-    assert done.returncode == 0, done.stderr
-    assert "1 words: 1 in rows [unusedN], 0 in new ones" in done.stdout
-    assert "cut otherwise  1 other words of the text" in done.stdout  # cards
-    assert f"vocab_size     {len(TOKENS)} -> {len(TOKENS)}" in done.stdout
+    files = dict(input_file=tmp_path / "text.txt", output_dir=tmp_path / "new")
+    stdout, _ = succeed("extend_vocab.py", **release_flags(release), **files, min_count=3)
+    assert "1 words: 1 in rows [unusedN], 0 in new ones" in stdout
+    assert "cut otherwise  1 other words of the text" in stdout  # cards
+    assert f"vocab_size     {len(TOKENS)} -> {len(TOKENS)}" in stdout
     assert (tmp_path / "new/vocab.txt").read_text().split()[1] == "card"

@@ -1,13 +1,11 @@
 """The vocabulary learner: merges by hand, order, limits, and its script."""
 
 import json
-import os
 import random
 import subprocess
-import sys
 
 import pytest
-from conftest import ROOT
+from tiny_runs import command, refusal, succeed
 
 from tokenization import SPECIAL_TOKENS, FullTokenizer, load_vocab
 from tokenization.learner import learn_vocab, special_rows
@@ -114,30 +112,16 @@ def test_a_size_below_the_alphabet_is_refused():
         learn_vocab(words, 25, unused_rows=7)
 
 
-def run_script(*arguments, seed="random"):
-    return subprocess.run(
-        [sys.executable, "learn_vocab.py", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONHASHSEED": seed},
-    )
-
-
-def test_script_writes_the_same_vocabulary_under_any_hash_seed(tmp_path):
+def test_script_writes_the_same_vocabulary_under_any_hash_seed(tmp_path, monkeypatch):
     (tmp_path / "one.txt").write_text("\n".join(HUGS[:17]))
     (tmp_path / "two.txt").write_text("\n".join(HUGS[17:]))
     written = []
     for seed in ("0", "17"):
         output = tmp_path / seed / "vocab.txt"
-        done = run_script(
-            f"--input_file={tmp_path}/*.txt",
-            f"--vocab_file={output}",
-            "--vocab_size=122",
-            seed=seed,
-        )
-        assert done.returncode == 0, done.stderr
-        assert "122 tokens learned from 2 file(s)" in done.stdout
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        files = dict(input_file=tmp_path / "*.txt", vocab_file=output)
+        words = command("learn_vocab.py", **files, vocab_size=122)
+        assert b"122 tokens learned from 2 file(s)" in subprocess.check_output(words)
         assert [path.name for path in output.parent.iterdir()] == ["vocab.txt"]
         written.append(output.read_bytes())
     assert written[0] == written[1]
@@ -150,16 +134,16 @@ def test_script_compares_with_another_vocabulary_on_held_out_text(tmp_path):
     (tmp_path / "text.txt").write_text("\n".join(HUGS))
     (tmp_path / "heldout.txt").write_text("hug pun bun\nhugs\n")
     (tmp_path / "other.txt").write_text("[UNK]\nhug\n##s\nb\n##un\n")
-    done = run_script(
-        f"--input_file={tmp_path}/text.txt",
-        f"--vocab_file={tmp_path}/vocab.txt",
-        f"--compare_vocab_file={tmp_path}/other.txt",
-        f"--heldout_file={tmp_path}/heldout.txt",
-        f"--report_file={tmp_path}/report.json",
-        "--vocab_size=200",
+    stdout, _ = succeed(
+        "learn_vocab.py",
+        input_file=tmp_path / "text.txt",
+        vocab_file=tmp_path / "vocab.txt",
+        compare_vocab_file=tmp_path / "other.txt",
+        heldout_file=tmp_path / "heldout.txt",
+        report_file=tmp_path / "report.json",
+        vocab_size=200,
     )
-    assert done.returncode == 0, done.stderr
-    assert "commonest words that" in done.stdout and "b ##un" in done.stdout
+    assert "commonest words that" in stdout and "b ##un" in stdout
     ours, other = json.loads((tmp_path / "report.json").read_text()).values()
     assert (ours["pieces_per_word"], ours["whole_words"]) == (1.0, 1.0)
     assert (other["pieces"], other["unknown_words"]) == (6, 0.25)  # hug, [UNK], b ##un, hug ##s
@@ -168,20 +152,14 @@ def test_script_compares_with_another_vocabulary_on_held_out_text(tmp_path):
 @pytest.mark.parametrize(
     ("content", "flags", "message"),
     [
-        (b" \n\n", [], "there is no word in the text of --input_file="),
-        (b"ab\n", ["--vocab_size=107"], "raise it to 108 or more"),
-        (b"ab\n", ["--report_file=text.txt"], "--report_file=text.txt is also an input"),
+        (b" \n\n", {}, "there is no word in the text of --input_file="),
+        (b"ab\n", dict(vocab_size="107"), "raise it to 108 or more"),
+        (b"ab\n", dict(report_file="{}/text.txt"), "--report_file={}/text.txt is also an input"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(tmp_path, content, flags, message):
     (tmp_path / "text.txt").write_bytes(content)
-    arguments = ["--input_file=text.txt", "--vocab_file=vocab.txt", *flags]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "learn_vocab.py"), *arguments],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert message in done.stderr.strip().split("\n")[-1]
+    flags = {name: value.format(tmp_path) for name, value in flags.items()}
+    files = dict(input_file=tmp_path / "text.txt", vocab_file=tmp_path / "vocab.txt")
+    assert message.format(tmp_path) in refusal("learn_vocab.py", **files, **flags)
     assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]

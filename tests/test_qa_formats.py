@@ -5,7 +5,7 @@ import json
 import tracemalloc
 
 import pytest
-from test_scripts import run
+from tiny_runs import run, succeed
 
 from finetuning.qa_formats import Conversion, read_mrqa, read_triviaqa, write_squad
 from finetuning.squad_examples import read_paragraphs
@@ -300,13 +300,10 @@ def test_scripts_output_is_read_as_squad(tmp_path, evidence):
     write_lines(tmp_path, [MRQA[0], *mrqa_lines(mrqa_question("q9", [], ["x"]))], "b.jsonl.gz")
     train, dev = tmp_path / "new/train.json", tmp_path / "dev.json"
     flags = dict(format="mrqa", input_file=f"{tmp_path}/*.jsonl,{tmp_path}/b.jsonl.gz")
-    status, stdout, stderr = run(
-        "convert_to_squad.py", "--for_training", output_file=train, **flags
-    )
-    assert status == 0, stderr
+    stdout, _ = succeed("convert_to_squad.py", "--for_training", output_file=train, **flags)
     assert stdout == f"{train}: 3 of 6 questions; left out: 3 without an answer in the context\n"
-    status, stdout, stderr = run("convert_to_squad.py", output_file=dev, **flags)
-    assert (status, stdout) == (0, f"{dev}: 6 of 6 questions\n"), stderr
+    stdout, _ = succeed("convert_to_squad.py", output_file=dev, **flags)
+    assert stdout == f"{dev}: 6 of 6 questions\n"
 
     paragraphs = list(
         read_paragraphs([str(train)], for_training=True, version_2_with_negative=False)
@@ -335,13 +332,12 @@ def test_script_converts_triviaqa(tmp_path, evidence):
     qa.write_bytes(gzip.compress(json.dumps(content, indent=2).encode()))
     flags = dict(format="triviaqa", input_file=qa, evidence_dir=evidence)
     output = tmp_path / "train.json"
-    status, stdout, stderr = run(
+    stdout, _ = succeed(
         "convert_to_squad.py", "--for_training", output_file=output, max_words=3, **flags
     )
-    assert status == 0, stderr
     assert stdout == f"{output}: 1 of 3 questions; left out: 2 without an answer in the context\n"
-    status, stdout, stderr = run("convert_to_squad.py", output_file=output, **flags)
-    assert (status, stdout) == (0, f"{output}: 3 of 3 questions\n"), stderr
+    stdout, _ = succeed("convert_to_squad.py", output_file=output, **flags)
+    assert stdout == f"{output}: 3 of 3 questions\n"
     paragraphs = read_paragraphs([str(output)], for_training=False, version_2_with_negative=False)
     assert [q.qas_id for p in paragraphs for q in p.questions] == [
         "tc_1--Owl.txt",
@@ -499,7 +495,6 @@ def test_script_says_what_is_wrong_in_one_line(flags, message, tmp_path):
         for name, value in {**right, **flags}.items()
     }
     status, stdout, stderr = run("convert_to_squad.py", **flags)
-    assert status == 1
-    assert message in stderr.splitlines()[-1]
-    assert stdout == "" and len(stderr.splitlines()) == 1
+    assert (status, stdout, len(stderr.splitlines())) == (1, "", 1)
+    assert message in stderr
     assert [file.name for file in tmp_path.iterdir()] == ["owls.jsonl"]
