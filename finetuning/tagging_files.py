@@ -145,7 +145,8 @@ class _Reader:
             self._num_columns = len(values)
         if len(values) != self._num_columns:
             raise ValueError(
-                f"{len(values)} columns where the lines before have {self._num_columns}{self._advice()}"
+                f"{len(values)} columns, {' '.join(values)[:_SHOWN_CHARS]!r}, where the lines before have "
+                f"{self._num_columns}{self._advice()}"
             )
 
     def _advice(self) -> str:

@@ -126,7 +126,7 @@ def test_values_of_words_are_given_back_by_sentence(read):
 
 
 BAD = {
-    "ragged": ("a O\nb X O\n", {}, "line 2: 3 columns where the lines before have 2"),
+    "ragged": ("a O\nb X O\n", {}, "line 2: 3 columns, 'b X O', where the lines before have 2"),
     "too few": ("a O\n", dict(tag_column=3), "no --tag_column=3 among 2"),
     "only words": ("a\nb\n", {}, "words and tags in the same"),
     "an empty tag": ("a\tO\nb\t\n", {}, "line 2: the word 'b' has no tag"),
