@@ -70,9 +70,7 @@ def _warn(path: str, questions: Sequence[Question], with_labels: bool) -> None:
     if empty:
         logging.warning("%d questions without sent1, the first is %s", len(empty), empty[0].place)
     if with_labels and len(questions) > 1 and len({each.label for each in questions}) == 1:
-        logging.warning(
-            "%s: all labels are %d: there is nothing to learn but that", path, questions[0].label
-        )
+        logging.warning("%s: all labels are %d, most likely by mistake", path, questions[0].label)
 
 
 def _question(place: str, fields: Mapping, with_labels: bool) -> Question:
