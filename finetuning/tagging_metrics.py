@@ -10,6 +10,8 @@ from finetuning.tagset import as_iobes
 
 Tags = Sequence[Sequence[str]]
 
+_NO_TYPE = "_"  # seqeval's name of the type of B and I
+
 
 def tagging_results(gold: Tags, predicted: Tags, losses: np.ndarray, scheme: str) -> dict:
     """Returns the metrics of a file by name: eval_accuracy, eval_loss and, where there are entities, micro-averages of
@@ -32,7 +34,10 @@ def tagging_results(gold: Tags, predicted: Tags, losses: np.ndarray, scheme: str
 
 
 def entity_scores(gold: Tags, predicted: Tags, scheme: str) -> dict[str, LabelScore]:
-    """Returns the score of each type of entities, sorted by its name; arguments as for `tagging_results`."""
+    """Returns the score of each type of entities, sorted by its name, or that of "entity" where tags have no types.
+
+    Arguments as for `tagging_results`.
+    """
     gold_kinds, predicted_kinds = (_kinds(tags, scheme) for tags in (gold, predicted))
     names, found = sorted(gold_kinds | predicted_kinds), {}
     if not names:
@@ -40,7 +45,7 @@ def entity_scores(gold: Tags, predicted: Tags, scheme: str) -> dict[str, LabelSc
     for name, precision, recall, f1, count in zip(
         names, *_scores(gold, predicted, scheme, None), strict=True
     ):
-        found[name] = LabelScore(
+        found["entity" if name == _NO_TYPE else name] = LabelScore(
             float(precision) if name in predicted_kinds else None,
             float(recall) if name in gold_kinds else None,
             float(f1),

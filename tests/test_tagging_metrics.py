@@ -37,6 +37,11 @@ def test_scores_of_types():
     assert scores["y"] == pytest.approx((0.0, 0.0, 0.0, 1))
 
 
+def test_entities_without_types_have_one_score():
+    scores = entity_scores(split("B I O B"), split("B I O O"), "iob2")
+    assert scores == {"entity": pytest.approx((1.0, 1 / 2, 2 / 3, 2))}
+
+
 def test_what_cannot_be_measured_is_none():
     scores = entity_scores(split("B-x O"), split("O B-y"), "iob2")
     assert scores["x"].precision is None and scores["x"].recall == 0.0
