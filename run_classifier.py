@@ -16,11 +16,9 @@ from collections.abc import Callable, Iterable
 from functools import cache, partial
 
 import numpy as np
-import tensorflow as tf
 from absl import flags, logging
 
 from finetuning import distillation_flags
-from finetuning.classifier_model import define_freeze, make_classifier, make_flops
 from finetuning.ensemble import (
     begin_with_first_member,
     check_ensemble,
@@ -53,62 +51,38 @@ from finetuning.predictions import (
     write_test_results,
 )
 from finetuning.report import write_report
-from finetuning.sweep_flags import (
-    check_runs,
-    define_sweep_flags,
-    each_setting,
-    planned_runs,
-    print_plan,
-    run_planned,
-)
+from finetuning.sweep_flags import planned_runs, print_plan, run_planned
 from finetuning.task_flags import define_task_flags, read_task, weights_from_flags
+from finetuning.task_training import (
+    begin,
+    define_fine_tuning_flags,
+    make_model,
+    plan_trainings,
+    train_on,
+)
 from finetuning.tasks import Example, Task
 from modeling.config import BertConfig
+from modeling.flops import classifier_flops
+from modeling.heads import BertClassifier
 from tokenization import FullTokenizer, validate_case_matches_checkpoint
 from training import dry_run
-from training.buckets import bucketed_train_batches
-from training.common_flags import (
-    define_epoch_flags,
-    define_training_flags,
-    loop_arguments,
-    optimizer_from_flags,
-    run_from_flags,
-    run_state_from_flags,
-    steps_from_epochs,
-    strategy_from_flags,
-)
-from training.data_flags import check_length_buckets
-from training.evaluation_flags import (
-    check_evaluation_flags,
-    define_evaluation_flags,
-    evaluation_from_flags,
-    load_chosen,
-)
-from training.loop import train
+from training.common_flags import run_from_flags, run_state_from_flags, strategy_from_flags
+from training.data_flags import check_length_buckets, define_text_flags
+from training.evaluation_flags import check_evaluation_flags, load_chosen
 from training.preflight import Preflight, call
-from training.progress import Progress
 from training.results import write_eval_results
-from training.weights import check_same_start, load_weights
-from training.workers import wait_for_workers
 
 FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
     """Defines the flags of this script: names and defaults of the original."""
-    define_training_flags(max_seq_length=128)
-    define_epoch_flags()
-    dry_run.define_dry_run_flags()
+    define_fine_tuning_flags(max_seq_length=128)
     define_task_flags()
     distillation_flags.define_distillation_flags()
-    define_sweep_flags()
     define_feature_flags()
     define_ensemble()
-    define_evaluation_flags()
-    define_freeze()
-    flags.DEFINE_string("vocab_file", None, "Vocabulary of the model (vocab.txt).")
-    flags.DEFINE_bool("do_lower_case", True, "Lower-case the text; false for cased models.")
-    flags.DEFINE_alias("do_lower", "do_lower_case")
+    define_text_flags()
     flags.DEFINE_bool("do_eval", False, "Evaluate on the dev set; writes eval_results.txt.")
     flags.DEFINE_bool("do_predict", False, "Predict the test set; writes test_results.tsv.")
     flags.DEFINE_integer("eval_batch_size", 8, "Examples in a batch of evaluation.", 1)
@@ -165,62 +139,20 @@ def rehearse() -> None:
     config = check(BertConfig.from_json_file, FLAGS.bert_config_file)
     task, examples, tokenizer = read_inputs(config, check)
     labels = check(lambda task: len(task.labels), task)
-    model = dry_run.checked_model(check, strategy, make_classifier, config, labels)
-    plan, trainings = [], []
+    model = dry_run.checked_model(check, strategy, make_model, BertClassifier, config, labels)
+    trainings = []
     if FLAGS.do_train:
         counts = check(count_lengths, examples["train"], task, tokenizer)
-        flops = check(partial, make_flops, config, labels)
-        owners = check(owners_of, examples["train"], tokenizer)
-        plan = check(check_runs, check(len, owners), strategy)
-        trainings = check(each_setting, plan, plan_training, counts, labels, flops)
+        flops = check(partial, classifier_flops, config, num_labels=labels)
+        trainings = plan_trainings(check, strategy, config, counts, labels, flops)
     dry_run.finish(check, config, model, strategy, trainings)
-    print_plan(plan)
-
-
-def plan_training(counts: dict[int, int], labels: int, flops: Callable) -> dry_run.Training:
-    """Returns the training of the flags, for a dry run; arguments as of `dry_run.bucketed_training`."""
-    steps = steps_from_epochs(sum(counts.values()))
-    return dry_run.bucketed_training(counts, labels, flops, steps)
-
-
-def train_on(
-    records, objective, task, num_train_steps, model, optimizer, strategy, state, step, evaluation
-) -> int:
-    """Trains from `step` on with the records, and returns the number of updates made."""
-    batches = bucketed_train_batches(
-        records.files,
-        records.counts,
-        partial(feature_spec, kind=task.kind, num_labels=len(task.labels)),
-        FLAGS.train_batch_size,
-        FLAGS.seed,
-        num_train_steps,
-        step,
-    )
-    progress = Progress(
-        state.own_dir,
-        num_train_steps,
-        FLAGS.train_batch_size,
-        lambda length: make_flops(model.bert.config, len(task.labels), length).training(),
-    )
-    return train(
-        model,
-        objective,
-        optimizer,
-        strategy,
-        batches,
-        state,
-        progress,
-        num_train_steps=num_train_steps,
-        evaluation=evaluation,
-        **loop_arguments(),
-    )
+    print_plan()
 
 
 def score_examples(
-    score, task: Task, model, strategy, records: LengthRecords, order: np.ndarray, batch_size: int
+    score, spec, task, model, strategy, records: LengthRecords, order: np.ndarray, batch_size: int
 ) -> list[dict]:
     """Returns the scores of a split in batches of the file's order."""
-    spec = partial(feature_spec, kind=task.kind, num_labels=len(task.labels))
     data = (records, spec, batch_size, strategy)
     members = [list(predict_by_length(model, score, *data)) for _ in each_member(model)]
     batches = mean_of_members(members, task.kind)
@@ -253,48 +185,42 @@ def write_predictions(output_dir: str, task: Task, examples: list[Example], scor
         write_full_predictions(output_dir, task, examples, scores)
 
 
+def count_rows(examples: dict[str, list[Example]], tokenizer: FullTokenizer) -> int:
+    """Returns the number of records to train on."""
+    return len(owners_of(examples.get("train", []), tokenizer))
+
+
 def run_once(config: BertConfig, task: Task, examples, tokenizer, strategy) -> dict[str, float]:
     """Trains, evaluates and predicts as the flags ask, and returns the results: the evaluation's, and the step."""
-    num_rows = len(owners_of(examples.get("train", []), tokenizer))
-    num_train_steps, num_warmup_steps = steps_from_epochs(num_rows)
+
+    def make():
+        model = make_model(BertClassifier, config, len(task.labels))
+        return model, distillation_flags.objective_from_flags(model, task, examples)
+
     state = run_state_from_flags(strategy)
-    with strategy.scope():
-        model = make_classifier(config, len(task.labels))
-        objective = distillation_flags.objective_from_flags(model, task, examples)
-        optimizer = optimizer_from_flags(model, num_train_steps, num_warmup_steps)
-    step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
-    check_same_start(strategy, model, step)
-    tf.io.gfile.makedirs(state.own_dir)
-    results = {}
-    score = partial(score_examples, example_scores(task.kind), task, model, strategy)
+    start = begin(state, strategy, count_rows(examples, tokenizer), make)
+    spec = partial(feature_spec, kind=task.kind, num_labels=len(task.labels))
+    score = partial(score_examples, example_scores(task.kind), spec, task, start.model, strategy)
+    step, results = start.step, {}
 
     @cache
-    def dev_records():
-        return write_features(state.own_dir, "eval", examples["dev"], task, tokenizer)
+    def records(split, name):
+        return write_features(state.own_dir, name, examples[split], task, tokenizer)
 
     def score_dev():
-        return score(*dev_records(), FLAGS.eval_batch_size)
+        return score(*records("dev", "eval"), FLAGS.eval_batch_size)
 
     if FLAGS.do_train:
-        state.claim()
         if task.name == "custom":
             write_label_map(state.own_dir, task)
-        records, _ = write_features(state.own_dir, "train", examples["train"], task, tokenizer)
-        evaluation = evaluation_from_flags(
-            lambda: evaluation_metrics(score_dev(), task),
-            state.own_dir,
-            num_train_steps,
-            metric_names(task),
-        )
-        arguments = (num_train_steps, model, optimizer, strategy, state, step, evaluation)
-        step = train_on(records, objective, task, *arguments)
-    step = load_chosen(state, model, strategy, step)
+        flops = partial(classifier_flops, config, num_labels=len(task.labels))
+        evaluation = (lambda: evaluation_metrics(score_dev(), task), metric_names(task))
+        step = train_on(start, records("train", "train")[0], spec, flops, *evaluation)
+    step = load_chosen(state, start.model, strategy, step)
     if FLAGS.do_eval:
-        batches = score_dev()
-        results = evaluate(state.own_dir, task, examples["dev"], batches, step)
+        results = evaluate(state.own_dir, task, examples["dev"], score_dev(), step)
     if FLAGS.do_predict:
-        records = write_features(state.own_dir, "predict", examples["test"], task, tokenizer)
-        batches = score(*records, FLAGS.predict_batch_size)
+        batches = score(*records("test", "predict"), FLAGS.predict_batch_size)
         write_predictions(state.own_dir, task, examples["test"], real_examples(batches))
     return {name: float(value) for name, value in results.items()} | {"global_step": step}
 
@@ -307,9 +233,8 @@ def main() -> None:
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
     task, examples, tokenizer = read_inputs(config)
     make = partial(run_once, config, task, examples, tokenizer, strategy)
-    plan = check_runs(len(owners_of(examples.get("train", []), tokenizer)), strategy)
-    run_planned(plan, make, task, strategy) if plan else make()
-    wait_for_workers(strategy)
+    count = partial(count_rows, examples, tokenizer)
+    run_planned(make, count, task.name, metric_names(task)[0], strategy)
 
 
 if __name__ == "__main__":

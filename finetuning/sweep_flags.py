@@ -19,11 +19,10 @@ from finetuning.sweeps import (
     summary,
     write_sweep,
 )
-from finetuning.tasks import Task
 from training.common_flags import run_from_flags, steps_from_epochs
 from training.lock import lock_directory
 from training.strategy import check_batch_size, set_seed_and_precision
-from training.workers import check_agreement, is_chief
+from training.workers import check_agreement, is_chief, wait_for_workers
 
 FLAGS = flags.FLAGS
 
@@ -124,26 +123,40 @@ def each_setting(plan: Sequence[PlannedRun], make: Callable, *arguments) -> list
     return [*results]
 
 
-def print_plan(plan: Sequence[PlannedRun]) -> None:
+def print_plan() -> None:
     """Prints what runs are made, if they are several."""
-    for number, run in enumerate(plan, 1):
+    for number, run in enumerate(planned_runs(), 1):
         print(f"Run {number:<8} {run.folder}")
 
 
 def run_planned(
-    plan: list[PlannedRun],
     make: Callable[[], dict[str, float]],
-    task: Task,
+    count_examples: Callable[[], int],
+    task: str,
+    metric: str,
     strategy: tf.distribute.Strategy,
 ) -> None:
-    """Makes all runs that are not finished, then prints the table of all.
+    """Makes the run that the flags ask for; of several those that are not finished, then prints the table of all.
 
     Args:
-      plan: as from `check_runs`; at least one.
-      make: makes the run that the flags ask for, and returns its results.
-      task: that they learn.
+      make: makes one as the flags are by then, and returns its results.
+      count_examples: -> size of the training set; called for several runs only.
+      task: name of what they learn.
+      metric: of their results, that chooses the best setting; higher is better.
+      strategy: of all of them.
+
+    Raises:
+      ValueError: see `check_runs`.
     """
-    output_dir, called, metric = FLAGS.output_dir, run_from_flags(), f"eval_{task.metrics[0]}"
+    if planned_runs():
+        _run_all(check_runs(count_examples(), strategy), make, task, metric, strategy)
+    else:
+        make()
+    wait_for_workers(strategy)
+
+
+def _run_all(plan, make, task, metric, strategy) -> None:
+    output_dir, called = FLAGS.output_dir, run_from_flags()
     finished = finished_runs(output_dir, called.flags)
     advice = "all workers need the same --output_dir, on a shared file system"
     check_agreement(strategy, {"the list of finished runs": sorted(finished)}, advice)
@@ -160,7 +173,7 @@ def run_planned(
 
     def finish(done):
         if is_chief(strategy):
-            write_sweep(output_dir, task.name, metric, plan, done, called)
+            write_sweep(output_dir, task, metric, plan, done, called)
 
     done = run_all(plan, finished, make_one, finish)
     finish(done)

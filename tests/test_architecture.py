@@ -25,7 +25,7 @@ WITH_FLAGS |= {f"pretraining/{name}.py" for name in ("masking_flags", "phase_fla
 WITH_FLAGS |= {
     f"finetuning/{name}.py"
     for name in (
-        "classifier_model",
+        "task_training",
         "distillation_flags",
         "ensemble",
         "feature_flags",

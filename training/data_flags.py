@@ -25,9 +25,7 @@ def define_data_flags(content: str, predictions: str, sequences: str) -> None:
     flags.DEFINE_string("train_file", None, f"File to train on: {content}.")
     flags.DEFINE_string("dev_file", None, "File to evaluate on.")
     flags.DEFINE_string("test_file", None, "File to predict.")
-    flags.DEFINE_string("vocab_file", None, "Vocabulary of the model (vocab.txt).")
-    flags.DEFINE_bool("do_lower_case", True, "Lower-case the text; false for cased models.")
-    flags.DEFINE_alias("do_lower", "do_lower_case")
+    define_text_flags()
     flags.DEFINE_bool("do_eval", False, "Evaluate on dev_file; writes eval_results.txt.")
     flags.DEFINE_bool("do_predict", False, f"Predict test_file; writes {predictions}.")
     for name, use in (("eval", "evaluation"), ("predict", "prediction")):
@@ -35,13 +33,20 @@ def define_data_flags(content: str, predictions: str, sequences: str) -> None:
     define_length_buckets()
 
 
-def define_length_buckets() -> None:
-    """Defines the flag of `length_buckets`."""
+def define_text_flags() -> None:
+    """Defines the flags of the tokenizer."""
+    flags.DEFINE_string("vocab_file", None, "Vocabulary of the model (vocab.txt).")
+    flags.DEFINE_bool("do_lower_case", True, "Lower-case the text; false for cased models.")
+    flags.DEFINE_alias("do_lower", "do_lower_case")
+
+
+def define_length_buckets(note: str = "") -> None:
+    """Defines the flag of `length_buckets`; `note` says in its help what else it changes."""
     flags.DEFINE_string(
         "length_buckets",
         "",
         "Static lengths, as 32,64, so that what is short is not padded to max_seq_length; 'auto' chooses up to four "
-        "that suit the data.",
+        f"that suit the data.{note}",
     )
 
 
