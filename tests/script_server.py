@@ -3,6 +3,7 @@
 To load it takes longer than most runs. It is safe to fork as long as its runtime has not started here.
 """
 
+import gc
 import json
 import os
 import pathlib
@@ -11,11 +12,9 @@ import sys
 
 sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)  # that of the scripts
 
-import run_classifier  # noqa: E402, F401
-import run_multiple_choice  # noqa: E402, F401
-import run_pretraining  # noqa: E402, F401
-import run_squad  # noqa: E402, F401
-import run_tagger  # noqa: E402, F401
+from training import app  # noqa: E402, F401, I001  (first: it silences TensorFlow's start-up)
+
+import keras  # noqa: E402, F401
 
 
 def become(words, environment, stdin, stdout, stderr):
@@ -31,6 +30,7 @@ def become(words, environment, stdin, stdout, stderr):
     sys.exit()
 
 
+gc.freeze()  # else a fork spends a second at its end on what was loaded here
 for line in sys.stdin:
     child = os.fork()
     if not child:
