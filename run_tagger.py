@@ -11,19 +11,19 @@ from training import app  # isort: skip  (first: it silences TensorFlow's start-
 
 import os
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from absl import flags, logging
 
 from finetuning.findings import TaggedSentence, compare_tags
 from finetuning.length_records import LengthRecords, predict_by_length, write_by_length
 from finetuning.report import write_report
+from finetuning.sweep_flags import planned_runs, print_plan, run_planned
 from finetuning.tagging_features import Feature, encode_file, feature_rows, feature_spec
 from finetuning.tagging_files import TagFile, by_sentence, read_tag_file, with_tags
-from finetuning.tagging_metrics import entity_scores, tagging_results
+from finetuning.tagging_metrics import entity_scores, metric_names, tagging_results
 from finetuning.tagging_objective import OBJECTIVE, collect_words, tag_scores
 from finetuning.tagset import (
     SCHEMES,
@@ -34,22 +34,20 @@ from finetuning.tagset import (
     tagset_of_run,
     write_tagset,
 )
+from finetuning.task_training import (
+    begin,
+    define_fine_tuning_flags,
+    make_model,
+    plan_trainings,
+    train_on,
+)
 from modeling.config import BertConfig
 from modeling.flops import tagger_flops
 from modeling.heads import BertTokenClassifier
 from tokenization.files import write_text
 from training import dry_run
-from training.buckets import bucketed_train_batches, count_by_length
-from training.common_flags import (
-    define_epoch_flags,
-    define_training_flags,
-    loop_arguments,
-    optimizer_from_flags,
-    run_from_flags,
-    run_state_from_flags,
-    steps_from_epochs,
-    strategy_from_flags,
-)
+from training.buckets import count_by_length
+from training.common_flags import run_from_flags, run_state_from_flags, strategy_from_flags
 from training.data_flags import (
     check_length_buckets,
     define_data_flags,
@@ -58,12 +56,9 @@ from training.data_flags import (
     sequence_length,
     wanted_files,
 )
-from training.loop import train
+from training.evaluation_flags import check_evaluation_flags, load_chosen
 from training.preflight import MISSING, Preflight, call
-from training.progress import Progress
 from training.results import write_eval_results
-from training.weights import check_same_start, load_weights
-from training.workers import wait_for_workers
 
 FLAGS = flags.FLAGS
 
@@ -77,9 +72,7 @@ class Split(NamedTuple):
 
 def define_flags() -> None:
     """Defines the flags of this script."""
-    define_training_flags(max_seq_length=128)
-    define_epoch_flags()
-    dry_run.define_dry_run_flags()
+    define_fine_tuning_flags(max_seq_length=128)
     define_data_flags(
         "a word a line with columns, or CoNLL-U if its name ends in .conllu",
         "test_predictions with its ending: the file with the tags in one more column, in CoNLL-U in their column",
@@ -111,6 +104,7 @@ def read_inputs(config: BertConfig, check: Callable = call) -> tuple[dict[str, S
     """
     length = check(sequence_length, config)
     check(check_length_buckets)
+    check(planned_runs)
     tokenizer = check(read_tokenizer, config)
     paths = check(wanted_files)
     if paths is MISSING:
@@ -125,6 +119,7 @@ def read_inputs(config: BertConfig, check: Callable = call) -> tuple[dict[str, S
     tagset = check(tagset_of_run, files.get("train"), scheme, *run)
     if "eval" in files:
         check(check_tags, files["eval"], tagset)
+    check(lambda tagset: check_evaluation_flags(metric_names(tagset.scheme)), tagset)
     how = (tokenizer, length, FLAGS.document_context)
     splits = {split: Split(file, check(encode_file, file, *how)) for split, file in files.items()}
     return splits, tagset
@@ -160,21 +155,25 @@ def tag_words(
     return tags, losses
 
 
-def evaluate(output_dir: str, split: Split, tagset: Tagset, tags, losses, step: int) -> dict:
-    """Writes eval_results.txt and the report, and returns the results."""
-    sentences = split.file.sentences
-    gold = [sentence.tags for sentence in sentences]
+def measure(split: Split, tagset: Tagset, tags: list[list[str]], losses: np.ndarray) -> dict:
+    """Returns the metrics of a file with these tags and losses, as from `tag_words`."""
+    gold = [sentence.tags for sentence in split.file.sentences]
     known = tag_numbers(split.file, tagset) >= 0
-    results = tagging_results(gold, tags, losses[known], tagset.scheme)
+    return tagging_results(gold, tags, losses[known], tagset.scheme)
+
+
+def report(output_dir: str, split: Split, tagset: Tagset, tags, results, step: int) -> None:
+    """Writes eval_results.txt and the report."""
     write_eval_results(output_dir, results, step)
+    sentences = split.file.sentences
     compared = [
         TaggedSentence(f"line {sentence.lines[0] + 1}", sentence.words, sentence.tags, predicted)
         for sentence, predicted in zip(sentences, tags, strict=True)
     ]
+    gold = [sentence.tags for sentence in sentences]
     scores = None if tagset.scheme == "plain" else entity_scores(gold, tags, tagset.scheme)
     findings = compare_tags(compared, scores)
     write_report(output_dir, "tagging", results, step, findings, run_from_flags())
-    return results
 
 
 def write_predictions(output_dir: str, file: TagFile, tags: list[list[str]]) -> None:
@@ -192,81 +191,60 @@ def rehearse() -> None:
     splits, tagset = read_inputs(config, check)
     num_tags = check(lambda tagset: len(tagset.tags), tagset)
     model = dry_run.checked_model(
-        check, strategy, BertTokenClassifier, config, num_tags, FLAGS.rematerialize
+        check, strategy, make_model, BertTokenClassifier, config, num_tags
     )
     trainings = []
     if "train" in splits:
         num_tokens = check(count_tokens, splits["train"].features)
-        lengths = check(length_buckets, num_tokens, "train")
-        counts = check(count_by_length, num_tokens, lengths)
+        counts = check(count_by_length, num_tokens, check(length_buckets, num_tokens, "train"))
         logits = check(lambda counts, num_tags: max(counts) * num_tags, counts, num_tags)
         flops = check(partial, tagger_flops, config, num_labels=num_tags)
-        steps = check(steps_from_epochs, check(len, num_tokens))
-        trainings = [check(dry_run.bucketed_training, counts, logits, flops, steps)]
+        trainings = plan_trainings(check, strategy, config, counts, logits, flops)
     dry_run.finish(check, config, model, strategy, trainings)
+    print_plan()
 
 
-def train_on(records, num_train_steps, model, optimizer, strategy, state, step) -> int:
-    """Trains from `step` on with the records, and returns the number of updates made."""
-    num_tags = model.classifier.output_bias.shape[0]
-    batches = bucketed_train_batches(
-        records.files,
-        records.counts,
-        feature_spec,
-        FLAGS.train_batch_size,
-        FLAGS.seed,
-        num_train_steps,
-        step,
-    )
-    progress = Progress(
-        state.own_dir,
-        num_train_steps,
-        FLAGS.train_batch_size,
-        lambda length: tagger_flops(model.bert.config, length, num_tags).training(),
-    )
-    return train(
-        model,
-        OBJECTIVE,
-        optimizer,
-        strategy,
-        batches,
-        state,
-        progress,
-        num_train_steps=num_train_steps,
-        **loop_arguments(),
-    )
+def count_windows(splits: dict[str, Split]) -> int:
+    """Returns the number of records to train on."""
+    return len(splits["train"].features) if "train" in splits else 0
 
 
 def run_once(
     config: BertConfig, splits: dict[str, Split], tagset: Tagset, strategy
 ) -> dict[str, float]:
     """Trains, evaluates and tags as the flags ask, and returns the results: the evaluation's, and the step."""
-    num_windows = len(splits["train"].features) if FLAGS.do_train else 0
-    num_train_steps, num_warmup_steps = steps_from_epochs(num_windows)
+
+    def make():
+        return make_model(BertTokenClassifier, config, len(tagset.tags)), OBJECTIVE
+
     state = run_state_from_flags(strategy)
-    with strategy.scope():
-        model = BertTokenClassifier(config, len(tagset.tags), FLAGS.rematerialize)
-        optimizer = optimizer_from_flags(model, num_train_steps, num_warmup_steps)
-    step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
-    check_same_start(strategy, model, step)
-    tf.io.gfile.makedirs(state.own_dir)
-    results = {}
+    start = begin(state, strategy, count_windows(splits), make)
+    step, results = start.step, {}
+
+    @cache
+    def records(name):
+        return write_windows(state.own_dir, name, splits[name], tagset)
+
+    def tag(name):
+        batch_size = FLAGS[f"{name}_batch_size"].value
+        return tag_words(records(name), splits[name], tagset, batch_size, start.model, strategy)
 
     if FLAGS.do_train:
-        state.claim()
         write_tagset(state.own_dir, tagset)
-        records = write_windows(state.own_dir, "train", splits["train"], tagset)
-        step = train_on(records, num_train_steps, model, optimizer, strategy, state, step)
+        flops = partial(tagger_flops, config, num_labels=len(tagset.tags))
+        evaluation = (
+            lambda: measure(splits["eval"], tagset, *tag("eval")),
+            metric_names(tagset.scheme),
+        )
+        step = train_on(start, records("train"), feature_spec, flops, *evaluation)
+    step = load_chosen(state, start.model, strategy, step)
     if FLAGS.do_eval:
-        split = splits["eval"]
-        records = write_windows(state.own_dir, "eval", split, tagset)
-        found = tag_words(records, split, tagset, FLAGS.eval_batch_size, model, strategy)
-        results = evaluate(state.own_dir, split, tagset, *found, step)
+        tags, losses = tag("eval")
+        results = measure(splits["eval"], tagset, tags, losses)
+        report(state.own_dir, splits["eval"], tagset, tags, results, step)
     if FLAGS.do_predict:
-        split = splits["predict"]
-        records = write_windows(state.own_dir, "predict", split, tagset)
-        tags, _ = tag_words(records, split, tagset, FLAGS.predict_batch_size, model, strategy)
-        write_predictions(state.own_dir, split.file, tags)
+        tags, _ = tag("predict")
+        write_predictions(state.own_dir, splits["predict"].file, tags)
     return results | {"global_step": step}
 
 
@@ -277,8 +255,9 @@ def main() -> None:
     strategy = strategy_from_flags("eval_batch_size", "predict_batch_size")
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
     splits, tagset = read_inputs(config)
-    run_once(config, splits, tagset, strategy)
-    wait_for_workers(strategy)
+    make = partial(run_once, config, splits, tagset, strategy)
+    metric = metric_names(tagset.scheme)[0]
+    run_planned(make, partial(count_windows, splits), "tagging", metric, strategy)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,12 @@ def tagging_results(gold: Tags, predicted: Tags, losses: np.ndarray, scheme: str
     return {name: float(value) for name, value in results.items()}
 
 
+def metric_names(scheme: str) -> list[str]:
+    """Returns what `tagging_results` measures of tags in a scheme, the task's own metric first."""
+    entities = [] if scheme == "plain" else ["eval_f1", "eval_precision", "eval_recall"]
+    return [*entities, "eval_accuracy", "eval_loss"]
+
+
 def entity_scores(gold: Tags, predicted: Tags, scheme: str) -> dict[str, LabelScore]:
     """Returns the score of each type of entities, sorted by its name, or that of "entity" where tags have no types.
 
