@@ -10,10 +10,8 @@ r"""Fine-tunes BERT for multiple choice: which ending is the likeliest (Devlin e
 from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
-import numpy as np
-import tensorflow as tf
 from absl import flags
 
 from finetuning.findings import Answer, compare_classes
@@ -26,26 +24,24 @@ from finetuning.multiple_choice import (
     question_scores,
     read_questions,
 )
-from finetuning.objective import classifier_objective, evaluation_metrics
+from finetuning.objective import classifier_objective, evaluation_metrics, metric_names
 from finetuning.predictions import write_test_results
 from finetuning.report import write_report
+from finetuning.sweep_flags import planned_runs, print_plan, run_planned
+from finetuning.task_training import (
+    begin,
+    define_fine_tuning_flags,
+    make_model,
+    plan_trainings,
+    train_on,
+)
 from finetuning.tasks import Task
 from modeling.config import BertConfig
 from modeling.flops import classifier_flops, multiple_choice_flops
 from modeling.heads import BertMultipleChoice
 from tokenization import FullTokenizer
 from training import dry_run
-from training.buckets import bucketed_train_batches
-from training.common_flags import (
-    define_epoch_flags,
-    define_training_flags,
-    loop_arguments,
-    optimizer_from_flags,
-    run_from_flags,
-    run_state_from_flags,
-    steps_from_epochs,
-    strategy_from_flags,
-)
+from training.common_flags import run_from_flags, run_state_from_flags, strategy_from_flags
 from training.data_flags import (
     check_length_buckets,
     define_data_flags,
@@ -54,21 +50,18 @@ from training.data_flags import (
     sequence_length,
     wanted_files,
 )
-from training.loop import train
+from training.evaluation_flags import check_evaluation_flags, load_chosen
 from training.preflight import MISSING, Preflight, call
-from training.progress import Progress
 from training.results import write_eval_results
-from training.weights import check_same_start, load_weights
-from training.workers import wait_for_workers
 
 FLAGS = flags.FLAGS
+
+TASK = Task("multiple choice", (), {})  # whose labels are the numbers of the choices
 
 
 def define_flags() -> None:
     """Defines the flags of this script."""
-    define_training_flags(max_seq_length=128)
-    define_epoch_flags()
-    dry_run.define_dry_run_flags()
+    define_fine_tuning_flags(max_seq_length=128)
     define_data_flags(
         ".csv as SWAG's, .tsv or .jsonl with columns sent1, sent2, ending0, ending1, ... and label",
         "test_results.tsv, the probabilities of the choices",
@@ -85,6 +78,8 @@ def read_inputs(
     """
     check(sequence_length, config)
     check(check_length_buckets)
+    check(planned_runs)
+    check(check_evaluation_flags, metric_names(TASK))
     tokenizer = check(read_tokenizer, config)
     paths = check(wanted_files)
     questions = {
@@ -101,20 +96,11 @@ def write_questions(output_dir: str, split: str, questions, tokenizer) -> Length
     return write_by_length(output_dir, split, rows, length_buckets(num_tokens, split))
 
 
-def score_questions(
-    records: LengthRecords, num_choices: int, batch_size: int, model, strategy
-) -> list[dict[str, np.ndarray]]:
-    """Returns the scores of all batches, those of the shortest records first."""
-    spec = partial(feature_spec, num_choices=num_choices)
-    scores = predict_by_length(model, question_scores, records, spec, batch_size, strategy)
-    return list(scores)
-
-
 def evaluate(output_dir: str, questions: list[Question], batches, step: int) -> dict[str, float]:
     """Writes eval_results.txt and the report, and returns the results."""
-    labels = [str(number) for number in range(len(questions[0].choices))]
-    results = evaluation_metrics(batches, Task("multiple choice", tuple(labels), {}))
+    results = evaluation_metrics(batches, TASK)
     write_eval_results(output_dir, results, step)
+    labels = [str(number) for number in range(len(questions[0].choices))]
     scores = in_file_order(batches)
     answers = [
         Answer(
@@ -129,7 +115,7 @@ def evaluate(output_dir: str, questions: list[Question], batches, step: int) -> 
         )
     ]
     findings = compare_classes(answers, labels)
-    write_report(output_dir, "multiple choice", results, step, findings, run_from_flags())
+    write_report(output_dir, TASK.name, results, step, findings, run_from_flags())
     return {name: float(value) for name, value in results.items()}
 
 
@@ -139,84 +125,56 @@ def rehearse() -> None:
     strategy = dry_run.checked_strategy(check, "eval_batch_size", "predict_batch_size")
     config = check(BertConfig.from_json_file, FLAGS.bert_config_file)
     questions, _ = read_inputs(config, check)
-    model = dry_run.checked_model(check, strategy, BertMultipleChoice, config, FLAGS.rematerialize)
+    model = dry_run.checked_model(check, strategy, make_model, BertMultipleChoice, config)
     trainings = []
     if "train" in questions:
-        trainings = [check(planned_training, config, questions["train"])]
+        num_choices = check(count_choices, questions["train"])
+        counts = check(lambda asked: {FLAGS.max_seq_length: len(asked)}, questions["train"])
+        flops = check(partial, classifier_flops, config, num_labels=1)
+        trainings = plan_trainings(check, strategy, config, counts, 1, flops, num_choices)
     dry_run.finish(check, config, model, strategy, trainings)
+    print_plan()
 
 
-def planned_training(config: BertConfig, questions: list[Question]) -> dry_run.Training:
-    """Returns the training in sequences, of which a question has as many as choices."""
-    length, num_choices = FLAGS.max_seq_length, len(questions[0].choices)
-    flops = classifier_flops(config, length, 1)
-    steps = steps_from_epochs(len(questions))
-    training = dry_run.training_from_flags(length, len(questions), 1, flops, steps)
-    return training._replace(
-        examples=num_choices * training.examples, batch_size=num_choices * training.batch_size
-    )
-
-
-def train_on(records, num_choices, num_train_steps, model, optimizer, strategy, state, step) -> int:
-    """Trains from `step` on with the records, and returns the number of updates made."""
-    batches = bucketed_train_batches(
-        records.files,
-        records.counts,
-        partial(feature_spec, num_choices=num_choices),
-        FLAGS.train_batch_size,
-        FLAGS.seed,
-        num_train_steps,
-        step,
-    )
-    progress = Progress(
-        state.own_dir,
-        num_train_steps,
-        FLAGS.train_batch_size,
-        lambda length: multiple_choice_flops(model.bert.config, length, num_choices).training(),
-    )
-    return train(
-        model,
-        classifier_objective(),
-        optimizer,
-        strategy,
-        batches,
-        state,
-        progress,
-        num_train_steps=num_train_steps,
-        **loop_arguments(),
-    )
+def count_choices(questions: list[Question]) -> int:
+    """Returns how many choices each question of a split has."""
+    return len(questions[0].choices)
 
 
 def run_once(
     config: BertConfig, questions: dict[str, list[Question]], tokenizer: FullTokenizer, strategy
 ) -> dict[str, float]:
     """Trains, evaluates and predicts as the flags ask, and returns the results: the evaluation's, and the step."""
-    num_train_steps, num_warmup_steps = steps_from_epochs(len(questions.get("train", [])))
+
+    def make():
+        return make_model(BertMultipleChoice, config), classifier_objective()
+
     state = run_state_from_flags(strategy)
-    with strategy.scope():
-        model = BertMultipleChoice(config, FLAGS.rematerialize)
-        optimizer = optimizer_from_flags(model, num_train_steps, num_warmup_steps)
-    step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
-    check_same_start(strategy, model, step)
-    tf.io.gfile.makedirs(state.own_dir)
-    num_choices = {split: len(asked[0].choices) for split, asked in questions.items()}
-    results = {}
+    start = begin(state, strategy, len(questions.get("train", [])), make)
+    step, results = start.step, {}
+
+    @cache
+    def records(split):
+        return write_questions(state.own_dir, split, questions[split], tokenizer)
+
+    def spec(split):
+        return partial(feature_spec, num_choices=count_choices(questions[split]))
+
+    def score(split):
+        sizes = (spec(split), FLAGS[f"{split}_batch_size"].value)
+        scores = predict_by_length(start.model, question_scores, records(split), *sizes, strategy)
+        return list(scores)
 
     if FLAGS.do_train:
-        state.claim()
-        records = write_questions(state.own_dir, "train", questions["train"], tokenizer)
-        arguments = (num_train_steps, model, optimizer, strategy, state, step)
-        step = train_on(records, num_choices["train"], *arguments)
+        num_choices = count_choices(questions["train"])
+        flops = partial(multiple_choice_flops, config, num_choices=num_choices)
+        evaluation = (lambda: evaluation_metrics(score("eval"), TASK), metric_names(TASK))
+        step = train_on(start, records("train"), spec("train"), flops, *evaluation)
+    step = load_chosen(state, start.model, strategy, step)
     if FLAGS.do_eval:
-        records = write_questions(state.own_dir, "eval", questions["eval"], tokenizer)
-        arguments = (num_choices["eval"], FLAGS.eval_batch_size, model, strategy)
-        batches = score_questions(records, *arguments)
-        results = evaluate(state.own_dir, questions["eval"], batches, step)
+        results = evaluate(state.own_dir, questions["eval"], score("eval"), step)
     if FLAGS.do_predict:
-        records = write_questions(state.own_dir, "predict", questions["predict"], tokenizer)
-        arguments = (num_choices["predict"], FLAGS.predict_batch_size, model, strategy)
-        scores = in_file_order(score_questions(records, *arguments))
-        write_test_results(state.own_dir, scores["outputs"])
+        write_test_results(state.own_dir, in_file_order(score("predict"))["outputs"])
     return results | {"global_step": step}
 
 
@@ -227,8 +185,9 @@ def main() -> None:
     strategy = strategy_from_flags("eval_batch_size", "predict_batch_size")
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
     questions, tokenizer = read_inputs(config)
-    run_once(config, questions, tokenizer, strategy)
-    wait_for_workers(strategy)
+    make = partial(run_once, config, questions, tokenizer, strategy)
+    metric = metric_names(TASK)[0]
+    run_planned(make, lambda: len(questions["train"]), TASK.name, metric, strategy)
 
 
 if __name__ == "__main__":
