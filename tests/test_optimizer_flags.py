@@ -1,96 +1,36 @@
 """The flags of optimizer and schedule as a user gives them: what reaches metrics.jsonl and the checkpoints."""
 
 import json
-import pathlib
-import subprocess
-import sys
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny_runs import change_config, classifier_flags, pretraining_flags, run, succeed
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-VOCAB = "[PAD] [UNK] [CLS] [SEP] [MASK] the red blue boat house runs sleeps fast . 0 1".split()
 STEPS, RATE = 7, 0.01
-
-
-def run(script, **flags):
-    """Runs a script; returns (status, stderr)."""
-    arguments = [f"--{name}={value}" for name, value in flags.items()]
-    command = [sys.executable, str(ROOT / script), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    return done.returncode, done.stderr
-
-
-def succeed(script, **flags):
-    status, stderr = run(script, **flags)
-    assert status == 0, stderr
+LOGGED = dict(learning_rate=RATE, iterations_per_loop=1)
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    """A folder with a model's configuration, a vocabulary, pre-training records and MRPC's train.tsv, all tiny."""
+def inputs(tiny_files, tiny_records, tmp_path_factory):
+    """The tiny files and their records; the model has two layers."""
     folder = tmp_path_factory.mktemp("inputs")
-    config = dict(
-        vocab_size=len(VOCAB),
-        hidden_size=15,
-        num_hidden_layers=2,
-        num_attention_heads=3,
-        intermediate_size=17,
-        max_position_embeddings=29,
-        type_vocab_size=2,
-    )
-    (folder / "bert_config.json").write_text(json.dumps(config))
-    (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in VOCAB))
-    rng = np.random.default_rng(3)
-    sentences = [" ".join(rng.choice(VOCAB[5:], 5)) + " ." for _ in range(77)]
-    documents = ["\n".join(sentences[i : i + 7]) for i in range(0, 77, 7)]
-    (folder / "text.txt").write_text("\n\n".join(documents) + "\n")
-    rows = ["Quality\t#1 ID\t#2 ID\t#1 String\t#2 String"]
-    rows += [f"{i % 2}\t1\t2\t{sentences[i]}\t{sentences[i + 1]}" for i in range(56)]
-    (folder / "train.tsv").write_text("\n".join(rows) + "\n")
-    succeed(
-        "create_pretraining_data.py",
-        input_file=folder / "text.txt",
-        output_file=folder / "records.tfrecord",
-        vocab_file=folder / "vocab.txt",
-        max_seq_length=23,
-        max_predictions_per_seq=3,
-    )
+    for source in (tiny_files, tiny_records):
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+    change_config(folder / "bert_config.json", num_hidden_layers=2)
     return folder
 
 
-def pretraining_flags(inputs, directory, **changes):
-    flags = dict(
-        input_file=inputs / "records.tfrecord",
-        bert_config_file=inputs / "bert_config.json",
-        output_dir=directory,
-        max_seq_length=23,
-        max_predictions_per_seq=3,
-        train_batch_size=8,
-        num_train_steps=STEPS,
-        learning_rate=RATE,
-        iterations_per_loop=1,
-        do_train="true",
-    )
-    return {**flags, **changes}
+def pretraining(inputs, directory, **changes):
+    own = dict(output_dir=directory, num_train_steps=STEPS, num_warmup_steps=None)
+    return pretraining_flags(inputs) | own | LOGGED | changes
 
 
-def classifier_flags(inputs, directory, **changes):
-    flags = dict(
-        task_name="MRPC",
-        data_dir=inputs,
-        vocab_file=inputs / "vocab.txt",
-        bert_config_file=inputs / "bert_config.json",
-        output_dir=directory,
-        max_seq_length=23,
-        train_batch_size=8,
-        num_train_epochs=1,
-        learning_rate=RATE,
-        iterations_per_loop=1,
-        do_train="true",
-    )
-    return {**flags, **changes}
+def fine_tuning(inputs, directory, **changes):
+    """Returns the flags of so many steps: 37 examples, 1.6 times, in batches of 8."""
+    own = dict(output_dir=directory, num_train_epochs=1.6)
+    return classifier_flags(inputs) | own | LOGGED | changes
 
 
 def learning_rates(directory):
@@ -121,14 +61,13 @@ def expected_rates(num_warmup_steps, power):
 def test_pretraining_follows_the_schedule_of_its_flags(
     inputs, tmp_path, changes, num_warmup_steps, power
 ):
-    succeed("run_pretraining.py", **pretraining_flags(inputs, tmp_path, **changes))
+    succeed("run_pretraining.py", **pretraining(inputs, tmp_path, **changes))
     expected = expected_rates(num_warmup_steps, power)
     np.testing.assert_allclose(learning_rates(tmp_path), expected, rtol=1e-5)
 
 
 def test_fine_tuning_takes_warm_up_in_steps(inputs, tmp_path):
-    """56 examples in batches of 8 are 7 steps."""
-    succeed("run_classifier.py", **classifier_flags(inputs, tmp_path, num_warmup_steps=5))
+    succeed("run_classifier.py", **fine_tuning(inputs, tmp_path, num_warmup_steps=5))
     np.testing.assert_allclose(learning_rates(tmp_path), expected_rates(5, 1.0), rtol=1e-5)
 
 
@@ -143,7 +82,7 @@ def shrunk(inputs, tmp_path_factory):
         weight_decay=0.5,
         layerwise_lr_decay=0.5,
     )
-    succeed("run_pretraining.py", **pretraining_flags(inputs, directory, **changes))
+    succeed("run_pretraining.py", **pretraining(inputs, directory, **changes))
     before, after = (
         tf.train.load_checkpoint(str(directory / f"model.ckpt-{step}")) for step in (0, STEPS)
     )
@@ -173,11 +112,11 @@ def test_clipped_gradients_and_no_decay_leave_a_norm_as_it_is(shrunk):
 
 @pytest.mark.parametrize(
     ("script", "make_flags"),
-    [("run_pretraining.py", pretraining_flags), ("run_classifier.py", classifier_flags)],
+    [("run_pretraining.py", pretraining), ("run_classifier.py", fine_tuning)],
 )
 def test_two_lengths_of_warm_up_are_an_error(inputs, tmp_path, script, make_flags):
     changes = dict(num_warmup_steps=3, warmup_proportion=0.1)
-    status, stderr = run(script, **make_flags(inputs, tmp_path / "run", **changes))
+    status, _, stderr = run(script, **make_flags(inputs, tmp_path / "run", **changes))
     assert (status, stderr.count("\n")) == (1, 1)
     assert "num_warmup_steps=3, warmup_proportion=0.1" in stderr and "one of them" in stderr
     assert not (tmp_path / "run").exists()
@@ -185,8 +124,8 @@ def test_two_lengths_of_warm_up_are_an_error(inputs, tmp_path, script, make_flag
 
 def test_lamb_refuses_the_flag_of_adam(inputs, tmp_path):
     changes = dict(optimizer="lamb_nvidia", adam_bias_correction="true")
-    status, stderr = run(
-        "run_pretraining.py", **pretraining_flags(inputs, tmp_path / "run", **changes)
+    status, _, stderr = run(
+        "run_pretraining.py", **pretraining(inputs, tmp_path / "run", **changes)
     )
     assert (status, stderr.count("\n")) == (1, 1)
     assert "--adam_bias_correction" in stderr and "optimizer=lamb_nvidia" in stderr

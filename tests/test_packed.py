@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 from test_packing import LENGTH, PREDICTIONS, random_rows
 from test_run_pretraining import (  # noqa: F401
-    VOCAB,
     assert_same_checkpoint,
     inputs,
     one_phase,
@@ -15,6 +14,7 @@ from test_run_pretraining import (  # noqa: F401
     run,
     stopped_at,
 )
+from tiny_runs import VOCAB, write_vocab
 
 from modeling.heads import BertPretrainer
 from modeling.packed import attention_mask, first_tokens, own_positions
@@ -105,7 +105,7 @@ def test_metrics_of_packed_rows_are_those_of_their_sequences(model):
 def files(tmp_path_factory):
     """A folder with a vocabulary, and packed records with masks and without."""
     folder = tmp_path_factory.mktemp("packed")
-    (folder / "vocab.txt").write_text("\n".join(VOCAB))
+    write_vocab(folder / "vocab.txt", VOCAB)
     rows = random_rows(101)
     for name in ("input_ids", "masked_lm_ids"):
         rows[name] %= len(VOCAB)

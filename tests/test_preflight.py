@@ -5,11 +5,10 @@ import os
 import shutil
 
 import pytest
-from test_scripts import (  # noqa: F401 (a fixture)
+from tiny_runs import (
+    change_config,
     classifier_flags,
-    files,
     pretraining_flags,
-    record_flags,
     run,
     succeed,
 )
@@ -104,7 +103,8 @@ def fields(stdout):
     return dict(line.split(maxsplit=1) for line in stdout.splitlines())
 
 
-def test_a_dry_run_writes_nothing_and_counts_right(files):  # noqa: F811
+def test_a_dry_run_writes_nothing_and_counts_right(files):
+    change_config(files / "bert_config.json", num_hidden_layers=2)
     before = contents(files)
     stdout, _ = succeed(
         "run_classifier.py",
@@ -126,7 +126,7 @@ def test_a_dry_run_writes_nothing_and_counts_right(files):  # noqa: F811
     assert told["Device"].startswith("1.0 GiB")
 
 
-def test_several_problems_of_a_classifier_are_listed_together(files):  # noqa: F811
+def test_several_problems_of_a_classifier_are_listed_together(files):
     (files / "dev.tsv").write_text("one column\n")
     (files / "vocab.txt").open("a").write("one\ntwo\n")
     status, stdout, stderr = run(
@@ -160,11 +160,10 @@ def test_several_problems_of_a_classifier_are_listed_together(files):  # noqa: F
     assert "Traceback" not in stderr
 
 
-def test_records_and_the_checkpoint_of_the_run_are_compared_with_the_flags(files):  # noqa: F811
-    succeed("create_pretraining_data.py", **record_flags(files))
+@pytest.mark.usefixtures("records")
+def test_records_and_the_checkpoint_of_the_run_are_compared_with_the_flags(files):
     succeed("run_pretraining.py", **pretraining_flags(files, num_train_steps=1))
-    config = json.loads((files / "bert_config.json").read_text())
-    (files / "bert_config.json").write_text(json.dumps({**config, "intermediate_size": 19}))
+    change_config(files / "bert_config.json", intermediate_size=19)
     before = contents(files)
     status, _, stderr = run(
         "run_pretraining.py",

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
@@ -12,12 +11,11 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny_runs import ROOT, VOCAB, command, flag_words, write_model, write_vocab
 
 from pretraining import manifest
 from pretraining.recipe import Recipe
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-VOCAB = "[PAD] [UNK] [CLS] [SEP] [MASK] the red blue boat house runs sleeps fast .".split()
 # Several runs in one process: starting TensorFlow takes longer than they do.
 DRIVER = """
 import json, sys
@@ -39,10 +37,6 @@ for line in sys.stdin:
 """
 
 
-def arguments_of(flags):
-    return [f"--{name}={value}" for name, value in flags.items() if value is not None]
-
-
 @pytest.fixture(scope="module")
 def run():
     """Runs run_pretraining.py with the flags; returns its error, "" for none."""
@@ -56,7 +50,7 @@ def run():
     )
 
     def run(flags):
-        print(json.dumps(arguments_of(flags)), file=process.stdin, flush=True)
+        print(json.dumps(flag_words(**flags)), file=process.stdin, flush=True)
         return next(line[6:].strip() for line in process.stdout if line.startswith("told:"))
 
     yield run
@@ -68,16 +62,7 @@ def run():
 def inputs(tmp_path_factory):
     """A folder with a model's configuration, and records of lengths 13 and 23."""
     folder = tmp_path_factory.mktemp("inputs")
-    config = dict(
-        vocab_size=len(VOCAB),
-        hidden_size=15,
-        num_hidden_layers=1,
-        num_attention_heads=3,
-        intermediate_size=17,
-        max_position_embeddings=29,
-        type_vocab_size=2,
-    )
-    (folder / "bert_config.json").write_text(json.dumps(config))
+    write_model(folder)
     rng = np.random.default_rng(3)
     for length, predictions, count in ((13, 2, 31), (23, 3, 19)):
         with tf.io.TFRecordWriter(str(folder / f"{length}.tfrecord")) as writer:
@@ -225,15 +210,15 @@ def test_a_run_resumes_in_each_phase_and_at_their_border(run, inputs, runs, tmp_
 @pytest.mark.slow
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(inputs, runs, tmp_path):
     flags = two_phases(inputs, tmp_path)
-    command = [sys.executable, str(ROOT / "run_pretraining.py"), *arguments_of(flags)]
+    words = command("run_pretraining.py", **flags)
     for step in (3, 5, 6):
-        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL)
         while not (tmp_path / f"model.ckpt-{step}.index").exists():
             assert process.poll() is None
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
+    assert subprocess.run(words, cwd=ROOT, capture_output=True).returncode == 0
     assert_same_checkpoint(runs / "two", tmp_path, 8)
 
 
@@ -329,7 +314,7 @@ def unmasked(tmp_path_factory):
     """Records without masks and without next sentence labels, and their vocabulary, as flags."""
     folder = tmp_path_factory.mktemp("unmasked")
     rng = np.random.default_rng(5)
-    (folder / "vocab.txt").write_text("\n".join(VOCAB))
+    write_vocab(folder / "vocab.txt", VOCAB)
     with tf.io.TFRecordWriter(str(folder / "unmasked.tfrecord")) as writer:
         for _ in range(31):
             values = {
@@ -380,7 +365,7 @@ def test_flags_of_masking_change_what_is_masked(run, inputs, unmasked, dynamic, 
 
 MASKS_REFUSED = {
     "no vocabulary": (dict(vocab_file=None), "--input_file hold no masks: give the --vocab_file"),
-    "large vocabulary": (dict(vocab_file="{folder}/large.txt"), "15 tokens, but"),
+    "large vocabulary": (dict(vocab_file="{folder}/large.txt"), f"{len(VOCAB) + 1} tokens, but"),
     "small vocabulary": (dict(vocab_file="{folder}/small.txt"), "outside 0 to 6"),
     "no mask token": (dict(vocab_file="{folder}/odd.txt"), "lacks [MASK]"),
     "masks already": (
@@ -393,9 +378,9 @@ MASKS_REFUSED = {
 
 @pytest.mark.parametrize("case", MASKS_REFUSED)
 def test_what_is_wrong_with_masking_is_told_before_training(run, inputs, unmasked, tmp_path, case):
-    (tmp_path / "large.txt").write_text("\n".join([*VOCAB, "more"]))
-    (tmp_path / "small.txt").write_text("\n".join(VOCAB[:7]))
-    (tmp_path / "odd.txt").write_text("\n".join(VOCAB).replace("[MASK]", "mask"))
+    odd = [token.replace("[MASK]", "mask") for token in VOCAB]
+    for name, tokens in (("large", [*VOCAB, "more"]), ("small", VOCAB[:7]), ("odd", odd)):
+        write_vocab(tmp_path / f"{name}.txt", tokens)
     changes, expected = MASKS_REFUSED[case]
     places = dict(inputs=inputs, folder=tmp_path)
     changes = {
@@ -419,7 +404,7 @@ def with_manifests(inputs, unmasked, tmp_path):
             path = shutil.copy(inputs / f"{length}.tfrecord", tmp_path)
             made = dict(max_seq_length=length) | (changed if length == 23 else {})
             manifest.write(recipe._replace(**made), {}, [], {}, nothing, [(path, count)])
-        (tmp_path / "other.txt").write_text("\n".join(reversed(VOCAB)))
+        write_vocab(tmp_path / "other.txt", reversed(VOCAB))
         return two_phases(tmp_path, tmp_path / "run", bert_config_file=inputs / "bert_config.json")
 
     return copy
