@@ -46,12 +46,12 @@ EDGES = [0, 1, *(2 ** (7 * n) + d for n in range(1, 9) for d in (-1, 0)), 2**63 
 @pytest.mark.parametrize("value", EDGES)
 def test_a_whole_number_has_the_bytes_of_the_message_classes(value):
     rows = np.array([[3, value], [value, value]], np.int64)
-    assert serialize_rows({"f": rows}) == [message(row) for row in rows.tolist()]
+    assert list(serialize_rows({"f": rows})) == [message(row) for row in rows.tolist()]
 
 
 def test_more_rows_than_a_block_keep_their_order():
     rows = np.arange(2 * 1031, dtype=np.int32).reshape(1031, 2)
-    assert serialize_rows({"f": rows}) == [message(row) for row in rows.tolist()]
+    assert list(serialize_rows({"f": rows})) == [message(row) for row in rows.tolist()]
 
 
 def test_features_keep_the_order_in_which_they_are_given():
@@ -61,7 +61,7 @@ def test_features_keep_the_order_in_which_they_are_given():
 
 
 def test_no_rows_are_no_records():
-    assert serialize_rows({"f": np.zeros((0, 3), np.int32)}) == []
+    assert list(serialize_rows({"f": np.zeros((0, 3), np.int32)})) == []
 
 
 def test_records_are_read_by_tensorflow(tmp_path):
