@@ -98,7 +98,7 @@ def packed_rows(rows: Mapping[str, np.ndarray], slots: np.ndarray) -> dict[str, 
     """Joins the sequences that share a row.
 
     Args:
-      rows: input_ids, input_mask, segment_ids int32 [N, S] and next_sentence_labels int32 [N, 1], each row one
+      rows: input_ids, input_mask, segment_ids int [N, S] and next_sentence_labels int32 [N, 1], each row one
         sequence; perhaps masked_lm_positions, masked_lm_ids int32 [N, P] and masked_lm_weights float32 [N, P].
       slots: int [R, K]. Of `pack`.
 

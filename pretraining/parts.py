@@ -67,7 +67,7 @@ def make_rows(
     rows = sequence_rows(documents, spans, vocab["[CLS]"], vocab["[SEP]"], recipe.max_seq_length)
     if masker:
         rng = generator(recipe, MASKS, part.partition, part.start)
-        rows |= _masked(rows, masker, rng)
+        rows |= _mask(rows, masker, rng)
     if recipe.max_sequences_per_row > 1:
         rows = packed_rows(rows, _slots(rows, recipe))
     return rows, row_statistics(rows, vocab)
@@ -88,9 +88,10 @@ def _of_recipe(recipe: Recipe) -> tuple[dict[str, int], Masker | None]:
     )
 
 
-def _masked(
+def _mask(
     rows: Mapping[str, np.ndarray], masker: Masker, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
+    """Replaces the chosen tokens in place, because a part is large, and returns the features that say which."""
     ids, real = rows["input_ids"], rows["input_mask"]
     noise_size = masker.noise_size(ids.shape[1])
     made = []
@@ -98,6 +99,7 @@ def _masked(
         some = slice(start, start + MASKED_AT_ONCE)
         noise = rng.random((len(ids[some]), noise_size), np.float32)
         made.append(masker.mask_arrays(ids[some], real[some], noise))
+        ids[some] = made[-1].pop("input_ids")
     return {name: np.concatenate([chunk[name] for chunk in made]) for name in made[0]}
 
 

@@ -24,12 +24,13 @@ def sequence_rows(
 
     Returns:
       input_ids: int32 [N, S]. Where B is empty, `[CLS] A [SEP]`; a [SEP] also where a document ends within A.
-      input_mask: int32 [N, S]. 1 for tokens, 0 for padding.
-      segment_ids: int32 [N, S]. 0 for `[CLS] A [SEP]`, 1 for `B [SEP]`.
+      input_mask: int8 [N, S]. 1 for tokens, 0 for padding.
+      segment_ids: int8 [N, S]. 0 for `[CLS] A [SEP]`, 1 for `B [SEP]`.
       next_sentence_labels: int32 [N, 1].
     """
     shape = len(spans), max_seq_length
-    rows = {name: np.zeros(shape, np.int32) for name in ("input_ids", "input_mask", "segment_ids")}
+    rows = {"input_ids": np.zeros(shape, np.int32)}
+    rows |= {name: np.zeros(shape, np.int8) for name in ("input_mask", "segment_ids")}
     breaks = documents.sentence_ends[documents.document_ends - 1]
     for first in range(0, len(spans), _BLOCK):
         block = slice(first, first + _BLOCK)

@@ -15,7 +15,10 @@ DOCUMENTS = TokenDocuments(
 
 def rows(*spans, max_seq_length=11):
     made = sequence_rows(DOCUMENTS, np.array(spans, np.int64), CLS, SEP, max_seq_length)
-    assert all(values.dtype == np.int32 for values in made.values())
+    types = {name: values.dtype for name, values in made.items()}
+    assert types == dict.fromkeys(types, np.int32) | dict.fromkeys(
+        ("input_mask", "segment_ids"), np.int8
+    )
     return {name: values.tolist() for name, values in made.items()}
 
 
