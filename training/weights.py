@@ -30,8 +30,8 @@ def load_weights(
     initial checkpoint; 3. the random initial values. What was chosen is said.
 
     Raises:
-      ValueError, FileNotFoundError: if the chosen checkpoint does not fit the model or cannot be read, or if there is
-        none and nothing is going to be trained.
+      ValueError, FileNotFoundError: if the chosen checkpoint does not fit the model or cannot be read; or if nothing is
+        going to be trained, and there is none or it lacks a variable of the model, which would stay random.
     """
     checkpoint = state.latest()
     if checkpoint:
@@ -44,7 +44,10 @@ def load_weights(
         report = load_init_checkpoint(init_checkpoint, checkpoint_variables(model))
         logging.info("%s", report.summary())
         if not optimizer and report.missing:
-            logging.warning("not trained here, %s stay random", ", ".join(report.missing))
+            raise ValueError(
+                f"--init_checkpoint={init_checkpoint} lacks {', '.join(report.missing[:3])}, and nothing is trained "
+                "here: give a checkpoint of this task"
+            )
     elif optimizer:
         logging.info("No checkpoint in %s, no --init_checkpoint: random weights", state.output_dir)
     else:
