@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from finetuning.custom_data import Columns, label_rows, read_rows
-from finetuning.label_map import custom_task, folder_of, label_weights
+from finetuning.label_map import custom_task, first_label_map, folder_of, label_weights
 from finetuning.task_files import read_examples
 from finetuning.tasks import KINDS, SINGLE, TASKS, XNLI_LANGUAGES, Example, Task, find_task
 
@@ -72,6 +72,11 @@ def check_task_flags() -> None:
         return
     if not 1 <= len(FLAGS.text_columns) <= 2:
         raise ValueError(f"--text_columns={','.join(FLAGS.text_columns)}: name one or two columns")
+    columns = [*FLAGS.text_columns, FLAGS.label_column]
+    if len({*columns}) < len(columns) and (FLAGS.do_train or FLAGS.do_eval):
+        raise ValueError(
+            f"--text_columns={','.join(FLAGS.text_columns)} and --label_column={FLAGS.label_column} name a column twice"
+        )
     if not FLAGS.label_separator:
         raise ValueError("--label_separator is empty")
     for name, reason, _ in _FILES.values():
@@ -95,14 +100,21 @@ def _read_custom(splits: Sequence[str], check: Callable):
     columns = Columns(
         FLAGS.text_columns, FLAGS.label_column, FLAGS.id_column, FLAGS.label_separator
     )
-    kind, start = FLAGS.label_kind, FLAGS.init_checkpoint
+    folders = [FLAGS.output_dir]
+    if FLAGS.init_checkpoint and not FLAGS.do_train:
+        folders.append(folder_of(FLAGS.init_checkpoint))
+    kind = check(_label_kind, folders)
     paths = {split: FLAGS[_FILES[split][0]].value for split in splits}
     rows = {split: check(read_rows, path, columns, kind, split) for split, path in paths.items()}
-    folders = [FLAGS.output_dir]
-    if start and not FLAGS.do_train:
-        folders.append(folder_of(start))
     task = check(custom_task, kind, FLAGS.labels, rows.get("train"), folders)
     return task, {split: check(label_rows, rows[split], task) for split in splits}
+
+
+def _label_kind(folders: Sequence[str]) -> str:
+    """Returns the kind of the flag; where it is not given and nothing is trained, that of a run in the folders."""
+    known = first_label_map(folders)
+    is_open = FLAGS["label_kind"].using_default_value and not FLAGS.do_train
+    return known[0] if known and is_open else FLAGS.label_kind
 
 
 def weights_from_flags(task: Task, train: Sequence[Example]) -> list[float] | None:

@@ -52,7 +52,8 @@ def _decode(data: bytes, path: str, offset: int) -> str:
         kept = [place for place, byte in enumerate(data) if byte != ord("\r")]
         bad = kept[error.start]
         raise ValueError(
-            f"{path} is not UTF-8: byte {data[bad]:#04x} at byte offset {offset + bad} ({error.reason})"
+            f"{path} is not UTF-8: byte {data[bad]:#04x} at byte offset {offset + bad} ({error.reason}): "
+            "save it as UTF-8"
         ) from None
 
 
