@@ -1,27 +1,26 @@
 """Several workers over loopback, as a user starts them: the same results, one writer, and no hanging."""
 
 import json
-import os
 import re
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_scripts import (
-    ROOT,
+from tiny_runs import (
+    WITHOUT_DROPOUT,
+    change_config,
     classifier_flags,
-    files,  # noqa: F401
+    finish,
+    names,
     pretraining_flags,
-    record_flags,
     results,
     run,
+    start,
     succeed,
+    tf_config,
 )
 
 from training.workers import workers_of_tf_config
@@ -29,59 +28,10 @@ from training.workers import workers_of_tf_config
 PREEMPTED, WORKER_LOST = 42, 43
 
 
-def tf_config(addresses, index):
-    cluster = {"worker": addresses}
-    return json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
-
-
-def free_addresses(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
-    for each in sockets:
-        each.close()
-    return addresses
-
-
-def start(script, tmp_path, *flags_of_workers):
-    """Starts a worker for each dict of flags; each has a folder of its own for temporary files."""
-    addresses = free_addresses(len(flags_of_workers))
-    processes = []
-    for index, flags in enumerate(flags_of_workers):
-        scratch = tmp_path / f"scratch{index}"
-        scratch.mkdir(exist_ok=True)
-        environment = {
-            **os.environ,
-            "TF_CONFIG": tf_config(addresses, index),
-            "TMPDIR": str(scratch),
-        }
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / script), *(f"--{n}={v}" for n, v in flags.items())],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env=environment,
-        )
-        processes.append(process)
-    return processes
-
-
-def finish(processes):
-    """Returns (status, stderr) of every worker."""
-    ended = [process.communicate(timeout=300) for process in processes]
-    return [(p.returncode, stderr) for p, (_, stderr) in zip(processes, ended, strict=True)]
-
-
 def wait_for(path, processes):
     while not path.exists():
         assert all(process.poll() is None for process in processes), finish(processes)
         time.sleep(0.01)
-
-
-def names(folder):
-    """Returns what is in a folder, the random part of event files left out."""
-    found = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
-    return sorted(str(p).split(".out.tfevents")[0] for p in found)
 
 
 def tensors(prefix):
@@ -99,13 +49,9 @@ def assert_same_checkpoint(ours, theirs):
 
 
 @pytest.fixture
-def without_dropout(files):  # noqa: F811
+def without_dropout(files, records):
     """The files of the scripts' tests; dropout, which depends on the number of replicas, is off."""
-    path = files / "bert_config.json"
-    config = json.loads(path.read_text())
-    dropout = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    path.write_text(json.dumps({**config, **dropout}))
-    succeed("create_pretraining_data.py", **record_flags(files))
+    change_config(files / "bert_config.json", **WITHOUT_DROPOUT)
     return files
 
 
