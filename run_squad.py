@@ -9,65 +9,63 @@ r"""Fine-tunes BERT for SQuAD 1.1 and 2.0: answers that are pieces of a text (De
 
 from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 
 from absl import flags, logging
 
+from finetuning.length_records import predict_by_length
 from finetuning.squad_decoding import Prediction, decode_question, write_predictions
-from finetuning.squad_examples import Paragraph, read_paragraphs
-from finetuning.squad_features import EncodedQuestion, check_window_flags, encode_questions
-from finetuning.squad_metrics import best_threshold, evaluate_v1, evaluate_v2, gold_answers
+from finetuning.squad_features import check_window_flags
+from finetuning.squad_flags import (
+    count_questions,
+    define_squad_flags,
+    prepare,
+    read_file,
+    read_questions,
+    window_flags,
+)
+from finetuning.squad_metrics import (
+    best_threshold,
+    evaluate_v1,
+    evaluate_v2,
+    gold_answers,
+    metric_names,
+)
 from finetuning.squad_objective import feature_scores, span_objective
-from finetuning.squad_records import RecordSet, feature_spec, prepare_records
+from finetuning.squad_records import RecordSet, feature_spec
 from finetuning.squad_report import find_wrong_answers, write_error_report
+from finetuning.sweep_flags import planned_runs, print_plan, run_planned
+from finetuning.task_training import (
+    begin,
+    define_fine_tuning_flags,
+    make_model,
+    plan_trainings,
+    train_on,
+)
 from modeling.config import BertConfig
 from modeling.flops import span_flops
 from modeling.heads import BertSpanPredictor
-from tokenization import FullTokenizer, validate_case_matches_checkpoint
-from tokenization.files import match_files
+from tokenization import FullTokenizer
 from training import dry_run
-from training.batches import eval_batches
-from training.buckets import bucketed_train_batches, parse_length_buckets
-from training.common_flags import (
-    define_epoch_flags,
-    define_training_flags,
-    loop_arguments,
-    optimizer_from_flags,
-    run_from_flags,
-    run_state_from_flags,
-    steps_from_epochs,
-    strategy_from_flags,
-)
-from training.loop import predict, train
+from training.common_flags import run_from_flags, run_state_from_flags, strategy_from_flags
+from training.data_flags import check_length_buckets, define_text_flags, read_tokenizer
+from training.evaluation_flags import check_evaluation_flags, load_chosen
 from training.preflight import Preflight, call
-from training.progress import Progress
-from training.record_files import scan_files
 from training.results import write_eval_results, write_results_json
-from training.weights import check_same_start, load_weights
-from training.workers import wait_for_workers
 
 FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
     """Defines the flags of this script: names and defaults of the original, then what it did not have."""
-    define_training_flags(max_seq_length=384)
-    define_epoch_flags()
-    dry_run.define_dry_run_flags()
-    flags.DEFINE_string("train_file", None, "SQuAD's JSON to train on: a comma list of globs.")
-    flags.DEFINE_string("predict_file", None, "SQuAD's JSON to answer: a comma list of globs.")
-    flags.DEFINE_string("vocab_file", None, "Vocabulary of the model (vocab.txt).")
-    flags.DEFINE_bool("do_lower_case", True, "Lower-case the text; false for cased models.")
-    flags.DEFINE_alias("do_lower", "do_lower_case")
+    define_fine_tuning_flags(max_seq_length=384)
+    define_text_flags()
+    define_squad_flags()
     flags.DEFINE_bool("do_predict", False, "Answer predict_file; writes predictions.json.")
     flags.DEFINE_integer("predict_batch_size", 8, "Windows in a batch of prediction.", 1)
-    flags.DEFINE_integer(
-        "doc_stride", 128, "WordPieces from the start of a window to that of the next."
-    )
-    flags.DEFINE_integer("max_query_length", 64, "WordPieces of a question that are used.", 1)
     flags.DEFINE_integer("n_best_size", 20, "Answers to a question in nbest_predictions.json.", 1)
     flags.DEFINE_integer("max_answer_length", 30, "WordPieces of the longest answer.", 1)
-    flags.DEFINE_bool("version_2_with_negative", False, "SQuAD 2.0: there may be no answer.")
     flags.DEFINE_string(
         "null_score_diff_threshold",
         "0.0",
@@ -80,26 +78,16 @@ def define_flags() -> None:
         "do_eval", False, "Predict, score exact match and F1; writes eval_results.txt."
     )
     flags.DEFINE_bool("error_report", False, "With --do_eval: error_report.html and .tsv.")
-    flags.DEFINE_bool(
-        "skip_bad_answers",
-        True,
-        "Leave out, and name, training questions whose answer is not at its answer_start; false: stop there.",
-    )
-    flags.DEFINE_string(
-        "length_buckets",
-        "",
-        "Static lengths, as 128,192,256, so that short windows are not padded to max_seq_length. Padding then takes "
-        "no part in softmax and n-best lists, where the original includes it.",
-    )
 
 
 def check_flags(config: BertConfig, check: Callable = call) -> None:
     """Checks what can be checked without reading data; a `check` that collects errors goes on after them."""
-    check(validate_case_matches_checkpoint, FLAGS.do_lower_case, FLAGS.init_checkpoint)
     check(BertConfig.check_seq_length, config, FLAGS.max_seq_length)
-    check(check_window_flags, FLAGS.max_seq_length, FLAGS.doc_stride, FLAGS.max_query_length)
-    check(parse_length_buckets, FLAGS.length_buckets, FLAGS.max_seq_length)
+    check(check_window_flags, **window_flags())
+    check(check_length_buckets)
     check(check_what_to_do)
+    check(planned_runs)
+    check(check_evaluation_flags, metric_names(FLAGS.version_2_with_negative))
 
 
 def check_what_to_do() -> None:
@@ -129,70 +117,14 @@ def threshold_flag() -> float | None:
         ) from None
 
 
-def read_tokenizer(config: BertConfig) -> FullTokenizer:
-    """Returns the tokenizer, after a check that its vocabulary fits the model."""
-    tokenizer = FullTokenizer(FLAGS.vocab_file, FLAGS.do_lower_case)
-    config.check_vocab_size(len(tokenizer.vocab), FLAGS.vocab_file)
-    return tokenizer
-
-
-def window_flags() -> dict[str, int]:
-    """Returns the flags that decide how a context is cut."""
-    return {
-        name: FLAGS[name].value for name in ("max_seq_length", "doc_stride", "max_query_length")
-    }
-
-
-def prepare(output_dir: str, split: str, tokenizer: FullTokenizer) -> RecordSet:
-    """Writes the records of "train" or "eval" into output_dir, unless they are there."""
-    file_flag = {"train": "train_file", "eval": "predict_file"}[split]
-    return prepare_records(
-        output_dir,
-        split,
-        match_files(FLAGS[file_flag].value, file_flag),
-        tokenizer,
-        FLAGS.vocab_file,
-        lengths=parse_length_buckets(FLAGS.length_buckets, FLAGS.max_seq_length),
-        for_training=split == "train",
-        version_2_with_negative=FLAGS.version_2_with_negative,
-        skip_bad_answers=FLAGS.skip_bad_answers,
-        **window_flags(),
-    )
-
-
-def read_file(file_flag: str) -> Iterator[Paragraph]:
-    """Yields the paragraphs of train_file or predict_file."""
-    return read_paragraphs(
-        match_files(FLAGS[file_flag].value, file_flag),
-        for_training=file_flag == "train_file",
-        version_2_with_negative=FLAGS.version_2_with_negative,
-    )
-
-
-def read_questions(file_flag: str, tokenizer: FullTokenizer) -> Iterator[EncodedQuestion]:
-    """Yields the questions of train_file or predict_file with their features."""
-    return encode_questions(
-        read_file(file_flag),
-        tokenizer,
-        for_training=file_flag == "train_file",
-        bad_answers=[] if FLAGS.skip_bad_answers else None,
-        **window_flags(),
-    )
-
-
 def predict_logits(model: BertSpanPredictor, records: RecordSet, strategy) -> dict:
     """Returns (start logits, end logits), float32 [S] each, by unique id."""
-    logits = {}
     score = feature_scores(padding_competes=not FLAGS.length_buckets)
-    for length, file in records.files.items():
-        batches = eval_batches(
-            scan_files([file]), feature_spec(length, False), FLAGS.predict_batch_size
-        )
-        for batch in predict(model, score, batches, strategy):
-            rows = (batch["unique_ids"], batch["start_logits"], batch["end_logits"])
-            logits.update(
-                {int(unique_id): (start, end) for unique_id, start, end in zip(*rows, strict=True)}
-            )
+    spec, batch_size = partial(feature_spec, for_training=False), FLAGS.predict_batch_size
+    logits = {}
+    for batch in predict_by_length(model, score, records, spec, batch_size, strategy):
+        rows = zip(*(batch[n] for n in ("unique_ids", "start_logits", "end_logits")), strict=True)
+        logits |= {int(unique_id): (start, end) for unique_id, start, end in rows}
     return logits
 
 
@@ -208,41 +140,41 @@ def answer_questions(model, records, tokenizer, strategy) -> dict[str, Predictio
             max_answer_length=FLAGS.max_answer_length,
             version_2_with_negative=FLAGS.version_2_with_negative,
         )
-        for encoded in read_questions("predict_file", tokenizer)
+        for encoded in read_questions("predict", tokenizer)
     }
 
 
-def evaluate(output_dir: str, golds, predictions, threshold: float, step: int) -> None:
-    """Writes eval_results.txt and results.json, and the error report if it is wanted."""
-    if FLAGS.version_2_with_negative:
-        best_texts = {qas_id: made.best_non_null for qas_id, made in predictions.items()}
-        null_odds = {qas_id: made.null_odds for qas_id, made in predictions.items()}
-        results = evaluate_v2(golds, best_texts, null_odds, threshold)
-    else:
-        texts = {qas_id: made.text(threshold) for qas_id, made in predictions.items()}
-        results = evaluate_v1(golds, texts)
-    write_eval_results(output_dir, results, step)
-    write_results_json(output_dir, "squad", results, step, run_from_flags(), {})
-    if FLAGS.error_report:
-        wrong = find_wrong_answers(read_file("predict_file"), predictions, threshold)
-        write_error_report(output_dir, wrong, results, threshold)
+def without_null(predictions: dict[str, Prediction]) -> tuple[dict[str, str], dict[str, float]]:
+    """Returns the best answers but none, and the null odds against them, by question id."""
+    best_texts = {qas_id: made.best_non_null for qas_id, made in predictions.items()}
+    return best_texts, {qas_id: made.null_odds for qas_id, made in predictions.items()}
 
 
 def null_threshold(golds, predictions: dict[str, Prediction]) -> float:
     """Returns the threshold of the flag, or the best one."""
     threshold = threshold_flag()
-    if threshold is not None:
-        return threshold
-    best_texts = {qas_id: made.best_non_null for qas_id, made in predictions.items()}
-    null_odds = {qas_id: made.null_odds for qas_id, made in predictions.items()}
-    threshold = best_threshold(golds, best_texts, null_odds)
-    logging.info("--null_score_diff_threshold=auto is %s on this file", threshold)
+    if threshold is None:
+        threshold = best_threshold(golds, *without_null(predictions))
+        logging.info("--null_score_diff_threshold=auto is %s on this file", threshold)
     return threshold
 
 
-def count_questions(file_flag: str, tokenizer: FullTokenizer) -> int:
-    """Returns the number of questions in the flag's files, after encoding those that are not left out."""
-    return sum(1 for _ in read_questions(file_flag, tokenizer))
+def measure(golds, predictions: dict[str, Prediction], threshold: float) -> dict[str, float]:
+    """Returns the scores of the predictions."""
+    if FLAGS.version_2_with_negative:
+        return evaluate_v2(golds, *without_null(predictions), threshold)
+    return evaluate_v1(
+        golds, {qas_id: made.text(threshold) for qas_id, made in predictions.items()}
+    )
+
+
+def report(output_dir: str, results, predictions, threshold: float, step: int) -> None:
+    """Writes eval_results.txt and results.json, and the error report if it is wanted."""
+    write_eval_results(output_dir, results, step)
+    write_results_json(output_dir, "squad", results, step, run_from_flags(), {})
+    if FLAGS.error_report:
+        wrong = find_wrong_answers(read_file("predict"), predictions, threshold)
+        write_error_report(output_dir, wrong, results, threshold)
 
 
 def rehearse() -> None:
@@ -253,20 +185,57 @@ def rehearse() -> None:
     check_flags(config, check)
     tokenizer = check(read_tokenizer, config)
     if FLAGS.predict_file and (FLAGS.do_predict or FLAGS.do_eval):
-        check(count_questions, "predict_file", tokenizer)
+        check(count_questions, "predict", tokenizer)
     if FLAGS.predict_file and FLAGS.do_eval:
-        check(lambda: gold_answers(read_file("predict_file")))
-    model = dry_run.checked_model(check, strategy, BertSpanPredictor, config, FLAGS.rematerialize)
+        check(lambda: gold_answers(read_file("predict")))
+    model = dry_run.checked_model(check, strategy, make_model, BertSpanPredictor, config)
     trainings = []
     if FLAGS.do_train and FLAGS.train_file:
-        count, length = check(count_questions, "train_file", tokenizer), FLAGS.max_seq_length
-        flops, steps = check(span_flops, config, length), check(steps_from_epochs, count)
-        trainings = [check(dry_run.training_from_flags, length, count, 2 * length, flops, steps)]
+        length, flops = FLAGS.max_seq_length, check(partial, span_flops, config)
+        counts = check(lambda *of: {length: count_questions(*of)}, "train", tokenizer)
+        trainings = plan_trainings(check, strategy, config, counts, 2 * length, flops)
     dry_run.finish(check, config, model, strategy, trainings)
+    print_plan()
+
+
+def run_once(config: BertConfig, tokenizer: FullTokenizer, golds, strategy) -> dict[str, float]:
+    """Trains, answers and evaluates as the flags ask, and returns the results: the evaluation's, and the step."""
+
+    def make():
+        objective = span_objective(padding_competes=not FLAGS.length_buckets)
+        return make_model(BertSpanPredictor, config), objective
+
+    state = run_state_from_flags(strategy)
+    state.claim()
+    wanted = {"train": FLAGS.do_train, "predict": FLAGS.do_predict or FLAGS.do_eval}
+    records = {split: prepare(state.own_dir, split, tokenizer) for split in wanted if wanted[split]}
+    num_examples = records["train"].num_examples if FLAGS.do_train else 0
+    start = begin(state, strategy, num_examples, make)
+    step, results = start.step, {}
+
+    def answer():
+        predictions = answer_questions(start.model, records["predict"], tokenizer, strategy)
+        return predictions, null_threshold(golds, predictions)
+
+    if FLAGS.do_train:
+        spec, flops = partial(feature_spec, for_training=True), partial(span_flops, config)
+        names = metric_names(FLAGS.version_2_with_negative)
+        step = train_on(
+            start, records["train"], spec, flops, lambda: measure(golds, *answer()), names
+        )
+    step = load_chosen(state, start.model, strategy, step)
+    if "predict" in records:
+        predictions, threshold = answer()
+        write_predictions(state.own_dir, predictions, threshold)
+        logging.info("***** %d answers, in %s *****", len(predictions), state.own_dir)
+    if FLAGS.do_eval:
+        results = measure(golds, predictions, threshold)
+        report(state.own_dir, results, predictions, threshold, step)
+    return results | {"global_step": step}
 
 
 def main() -> None:
-    """Checks, then trains, answers and evaluates as the flags ask."""
+    """Checks, then does what the flags ask."""
     if FLAGS.dry_run:
         return rehearse()
     if FLAGS.verbose_logging:
@@ -275,53 +244,10 @@ def main() -> None:
     config = BertConfig.from_json_file(FLAGS.bert_config_file)
     check_flags(config)
     tokenizer = read_tokenizer(config)
-    golds = gold_answers(read_file("predict_file")) if FLAGS.do_eval else {}
-    state = run_state_from_flags(strategy)
-    state.claim()
-    wanted = {"train": FLAGS.do_train, "eval": FLAGS.do_predict or FLAGS.do_eval}
-    records = {split: prepare(state.own_dir, split, tokenizer) for split in wanted if wanted[split]}
-    num_examples = records["train"].num_examples if FLAGS.do_train else 0
-    num_train_steps, num_warmup_steps = steps_from_epochs(num_examples)
-    with strategy.scope():
-        model = BertSpanPredictor(config, FLAGS.rematerialize)
-        optimizer = optimizer_from_flags(model, num_train_steps, num_warmup_steps)
-    step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
-    check_same_start(strategy, model, step)
-
-    if FLAGS.do_train:
-        batches = bucketed_train_batches(
-            records["train"].files,
-            records["train"].counts,
-            lambda length: feature_spec(length, for_training=True),
-            FLAGS.train_batch_size,
-            FLAGS.seed,
-            num_train_steps,
-            step,
-        )
-        step = train(
-            model,
-            span_objective(padding_competes=not FLAGS.length_buckets),
-            optimizer,
-            strategy,
-            batches,
-            state,
-            Progress(
-                state.own_dir,
-                num_train_steps,
-                FLAGS.train_batch_size,
-                lambda length: span_flops(config, length).training(),
-            ),
-            num_train_steps=num_train_steps,
-            **loop_arguments(),
-        )
-    if "eval" in records:
-        predictions = answer_questions(model, records["eval"], tokenizer, strategy)
-        threshold = null_threshold(golds, predictions)
-        write_predictions(state.own_dir, predictions, threshold)
-        logging.info("***** %d answers, in %s *****", len(predictions), state.own_dir)
-    if FLAGS.do_eval:
-        evaluate(state.own_dir, golds, predictions, threshold, step)
-    wait_for_workers(strategy)
+    golds = gold_answers(read_file("predict")) if FLAGS.do_eval else {}
+    make = partial(run_once, config, tokenizer, golds, strategy)
+    metric, *_ = metric_names(FLAGS.version_2_with_negative)
+    run_planned(make, partial(count_questions, "train", tokenizer), "squad", metric, strategy)
 
 
 if __name__ == "__main__":

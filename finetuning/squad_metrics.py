@@ -137,6 +137,11 @@ def evaluate_v2(
     return results
 
 
+def metric_names(version_2_with_negative: bool) -> list[str]:
+    """Returns which of an evaluation's results may choose among checkpoints, the one that counts first."""
+    return ["f1", "exact" if version_2_with_negative else "exact_match"]
+
+
 def best_threshold(
     golds: Mapping[str, Sequence[str]],
     best_texts: Mapping[str, str],

@@ -3,6 +3,8 @@
 Shapes: B batch, S sequence.
 """
 
+from functools import cache
+
 import tensorflow as tf
 
 from modeling.heads import BertSpanPredictor
@@ -49,6 +51,7 @@ def span_objective(padding_competes: bool) -> Objective:
     return Objective(weights, loss)
 
 
+@cache  # `training.loop.predict` knows the same function again, and does not trace it anew
 def feature_scores(padding_competes: bool):
     """Returns the function (model, batch) -> unique_ids int32 [B], start_logits and end_logits float32 [B, S]."""
 

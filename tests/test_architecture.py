@@ -29,6 +29,7 @@ WITH_FLAGS |= {
         "distillation_flags",
         "ensemble",
         "feature_flags",
+        "squad_flags",
         "sweep_flags",
         "task_flags",
     )

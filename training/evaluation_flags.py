@@ -40,15 +40,16 @@ def define_evaluation_flags() -> None:
 def check_evaluation_flags(names: list[str]) -> None:
     """Raises ValueError unless the flags go together; `names` are those of what an evaluation measures."""
     metric, patience = FLAGS.keep_best_metric, FLAGS.early_stopping_patience
+    of_evaluation = metric in names or (metric or "").startswith("eval_")
     if FLAGS.eval_steps:
         if not (FLAGS.do_train and FLAGS.do_eval):
             raise ValueError("--eval_steps needs --do_train and --do_eval")
-        if metric not in names and (patience or (metric or "").startswith("eval_")):
+        if metric not in names and (patience or of_evaluation):
             reason = f"--keep_best_metric={metric}" if metric else "--early_stopping_patience"
             raise ValueError(
                 f"{reason}: give --keep_best_metric one of {', '.join(names)}, which an evaluation measures"
             )
-    elif patience or (metric or "").startswith("eval_"):
+    elif patience or of_evaluation:
         name = "early_stopping_patience" if patience else f"keep_best_metric={metric}"
         raise ValueError(f"--{name} needs --eval_steps")
     if not FLAGS.use_best_checkpoint:
