@@ -115,9 +115,6 @@ def change(made_up, flag, content):
     made_up[flag].write_bytes(content)
 
 
-SLOW = pytest.mark.slow  # each starts the script, and others of its kind are in the default tests
-
-
 @pytest.mark.parametrize(
     "break_it, message",
     [
@@ -125,20 +122,15 @@ SLOW = pytest.mark.slow  # each starts the script, and others of its kind are in
         (lambda f: change(f, "input_file", b"The \xe4\n"), "line 1: byte 4"),
         (lambda f: change(f, "vocab_file", b"[UNK]\n[CLS]\n[SEP]\n"), "vocab.txt lacks [MASK]"),
         (lambda f: f.update(reproduce_original=True, num_workers=2), "and --num_workers do not go"),
-        *(
-            pytest.param(*case, marks=SLOW)
-            for case in (
-                (lambda f: f.update(input_file="/none/*.txt"), "no file matches '/none/*.txt'"),
-                (lambda f: f.update(output_file="/none/out"), "the folder /none does not exist"),
-                (lambda f: f.update(max_seq_length=4), "--max_seq_length=4"),
-                (lambda f: f.update(masked_lm_prob=1.1), "--masked_lm_prob=1.1"),
-                (lambda f: change(f, "input_file", b" \n\n"), "0 documents"),
-                (lambda f: f.update(dynamic_masking=True), "and --max_predictions_per_seq do not"),
-                (lambda f: f.update(do_whole_word_mask=True, masking="span"), "and --masking do"),
-                (lambda f: f.update(runner="DirectRunner", num_workers=2), "and --num_workers do"),
-                (lambda f: f.update(num_shards=2, output_file="a,b"), "and --output_file=a,b"),
-            )
-        ),
+        (lambda f: f.update(input_file="/none/*.txt"), "no file matches '/none/*.txt'"),
+        (lambda f: f.update(output_file="/none/out"), "the folder /none does not exist"),
+        (lambda f: f.update(max_seq_length=4), "--max_seq_length=4"),
+        (lambda f: f.update(masked_lm_prob=1.1), "--masked_lm_prob=1.1"),
+        (lambda f: change(f, "input_file", b" \n\n"), "0 documents"),
+        (lambda f: f.update(dynamic_masking=True), "and --max_predictions_per_seq do not"),
+        (lambda f: f.update(do_whole_word_mask=True, masking="span"), "and --masking do"),
+        (lambda f: f.update(runner="DirectRunner", num_workers=2), "and --num_workers do"),
+        (lambda f: f.update(num_shards=2, output_file="a,b"), "and --output_file=a,b"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -91,7 +91,6 @@ BAD = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD)
 def test_flags_that_do_not_go_together_are_one_line(files, case):
     changes, expected = BAD[case]

@@ -152,7 +152,6 @@ BAD_FLAGS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD_FLAGS)
 def test_bad_flags_and_files_are_one_line_before_any_work(files, case):
     write_csv(files / "train.csv", ["text", "label", "same"], [["a", "yes", 1], ["b", "no", 1]])

@@ -223,7 +223,6 @@ BAD_INPUT = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD_INPUT)
 def test_bad_input_is_one_line(files, case):
     changes, prepare, expected = BAD_INPUT[case]

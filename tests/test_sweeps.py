@@ -163,7 +163,6 @@ BAD_FLAGS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD_FLAGS)
 def test_bad_grids_are_one_line_before_any_work(files, case):
     flags = classifier_flags(files, do_eval="true", num_train_epochs=None, train_batch_size=None)
