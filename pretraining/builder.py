@@ -83,8 +83,7 @@ def build(
         except OSError as error:
             free = shutil.disk_usage(work_dir).free >> 20
             raise OSError(
-                f"{error}; {free} MB are free for {work_dir}, which keeps what is done: "
-                "the same command goes on from there"
+                f"{error}; {work_dir} ({free} MB free) keeps what is done: the same command goes on from there"
             ) from error
         finally:
             del lock

@@ -82,10 +82,18 @@ def _make_part(job: Job, part: Part) -> None:
 
 def _join(job: Job, parts: Sequence[Part], finished: Iterable[Part], path: str) -> dict:
     """Writes a record file, which is the files of its parts end to end, and notes what it holds."""
+    sources = (os.path.join(_part_folder(job, part), "records") for part in finished)
+    temporary = f"{path}.tmp"
     try:
-        size = _concatenate((os.path.join(_part_folder(job, p), "records") for p in finished), path)
-    except tf.errors.OpError as error:
-        raise OSError(f"{path} cannot be written: {error.message}") from error
+        _concatenate(sources, temporary)
+        tf.io.gfile.rename(temporary, path, overwrite=True)
+        size = tf.io.gfile.stat(path).length
+    except (OSError, tf.errors.OpError) as error:
+        if tf.io.gfile.exists(temporary):
+            tf.io.gfile.remove(temporary)
+        if isinstance(error, OSError) and not error.errno:
+            raise  # it names the part that could not be made
+        raise OSError(f"{path} cannot be written: {error}") from error
     folders = [_part_folder(job, part) for part in parts]
     statistics = merge([read_json(os.path.join(f, "statistics.json")) for f in folders])
     shard = {"records": statistics["rows"], "bytes": size, "statistics": statistics}
@@ -96,21 +104,16 @@ def _join(job: Job, parts: Sequence[Part], finished: Iterable[Part], path: str) 
     return shard
 
 
-def _concatenate(sources: Iterable[str], path: str) -> int:
-    """Writes a file, which appears when it is whole, and returns its size in bytes.
-
-    While a source is written to the disk, by a thread, the next one may be made.
-    """
-    temporary, remote = f"{path}.tmp", "://" in path
+def _concatenate(sources: Iterable[str], path: str) -> None:
+    """Writes a file; while a source is written to the disk, by a thread, the next one may be made."""
+    remote = "://" in path
     with (
-        tf.io.gfile.GFile(temporary, "wb") if remote else open(temporary, "wb") as file,
+        tf.io.gfile.GFile(path, "wb") if remote else open(path, "wb") as file,
         ThreadPoolExecutor(1) as writer,
     ):
         written = [writer.submit(_append, file, source, remote) for source in sources]
         for part in written:
             part.result()
-    tf.io.gfile.rename(temporary, path, overwrite=True)
-    return tf.io.gfile.stat(path).length
 
 
 def _append(file: BinaryIO, source: str, remote: bool) -> None:

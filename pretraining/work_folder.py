@@ -53,9 +53,13 @@ def read_json(path: str) -> Any:
 
 
 def save_arrays(folder: str, **arrays: np.ndarray) -> None:
-    """Writes arrays under their names."""
+    """Writes arrays under their names; raises OSError that names the file."""
     for name, array in arrays.items():
-        np.save(os.path.join(folder, f"{name}.npy"), array)
+        path = os.path.join(folder, f"{name}.npy")
+        try:
+            np.save(path, array)
+        except OSError as error:  # of a full disk NumPy says only how many numbers it wrote
+            raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def load_array(folder: str, name: str) -> np.ndarray:

@@ -265,19 +265,31 @@ def test_little_text_gives_records(tmp_path, recipe, objective, data):
     assert manifest["counts"]["sequences"] == manifest["shards"][0]["records"] > 0
 
 
-def test_a_disk_that_is_full_stops_a_build_that_goes_on_later(tmp_path, corpus, recipe):
+@pytest.mark.parametrize("full", ["in a folder", "in a part", "in the records"])
+def test_a_disk_that_is_full_stops_a_build_that_goes_on_later(
+    tmp_path, corpus, recipe, full, monkeypatch
+):
+    monkeypatch.setattr(parts, "PART_POSITIONS", 1009)
     build(recipe, corpus, outputs(tmp_path))
     expected = content(outputs(tmp_path))
+    whole = max(map(os.path.getsize, outputs(tmp_path)))
+    size = {"in a folder": 2_003, "in a part": 7_001, "in the records": whole - 1}[full]
     for path in outputs(tmp_path):
         os.remove(path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # bytes; the records need more
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))  # bytes
+    where = {"in a folder": "npy", "in a part": "/records", "in the records": "out[01].tfrecord"}[
+        full
+    ]
     try:
-        with pytest.raises(OSError, match=r"MB are free for .*the same command goes on"):
+        with pytest.raises(
+            OSError, match=rf"{where} cannot be written: .*MB free\) .*the same command goes on"
+        ):
             build(recipe, corpus, outputs(tmp_path))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert not any(map(os.path.exists, outputs(tmp_path)))
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
+    assert not any(map(os.path.exists, outputs(tmp_path))) or full == "in the records"
     build(recipe, corpus, outputs(tmp_path))
     assert content(outputs(tmp_path)) == expected
 
