@@ -57,7 +57,7 @@ def define_flags() -> None:
     names = [*FOLDERS, TAGGING]
     flags.DEFINE_multi_enum("tasks", names, names, "Which tasks.")
     flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "Precision.")
-    flags.DEFINE_integer("num_seeds", 3, "Runs of a side: their seeds are 1, 2 and so on.", 1)
+    flags.DEFINE_multi_integer("seeds", [1, 2, 3], "A run of each side for each.")
     flags.DEFINE_integer("num_epochs", 3, "As of run_classifier.py.", 1)
     flags.DEFINE_float("learning_rate", 1e-4, "As of run_classifier.py.")
     flags.DEFINE_integer("max_seq_length", 128, "As of run_classifier.py.", 3)
@@ -67,15 +67,15 @@ def define_flags() -> None:
 
 def main() -> None:
     """Trains all, as many at once as there are CPUs, and prints the table."""
-    seeds = range(1, FLAGS.num_seeds + 1)
-    runs = [Run(*run) for run in itertools.product(FLAGS.tasks, seeds, ("ours", "transformers"))]
+    sides = ("ours", "transformers")
+    runs = [Run(*run) for run in itertools.product(FLAGS.tasks, FLAGS.seeds, sides)]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         folders = {task: glue_folder(task, folder) for task in FLAGS.tasks if task in FOLDERS}
         found = dict(zip(runs, pool.map(lambda run: measure(run, folders), runs), strict=True))
-    print(f"\ndev metrics after {FLAGS.num_epochs} epochs, of {FLAGS.num_seeds} seeds each")
+    print(f"\ndev metrics after {FLAGS.num_epochs} epochs, of {len(FLAGS.seeds)} seeds each")
     print(f"{'task':8} {'metric':9} {'side':13} {'median':>7} {'lowest':>7} {'highest':>7}")
-    for task, side in itertools.product(FLAGS.tasks, ("ours", "transformers")):
-        results = [found[Run(task, seed, side)] for seed in seeds]
+    for task, side in itertools.product(FLAGS.tasks, sides):
+        results = [found[Run(task, seed, side)] for seed in FLAGS.seeds]
         for name in results[0]:
             values = [result[name] for result in results]
             numbers = [statistics.median(values), min(values), max(values)]
