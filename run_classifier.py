@@ -62,7 +62,6 @@ from finetuning.task_training import (
 )
 from finetuning.tasks import Example, Task
 from modeling.config import BertConfig
-from modeling.flops import classifier_flops
 from modeling.heads import BertClassifier
 from tokenization import FullTokenizer, validate_case_matches_checkpoint
 from training import dry_run
@@ -140,12 +139,13 @@ def rehearse() -> None:
     task, examples, tokenizer = read_inputs(config, check)
     labels = check(lambda task: len(task.labels), task)
     model = dry_run.checked_model(check, strategy, make_model, BertClassifier, config, labels)
-    trainings = []
+    trainings, teacher = [], None
     if FLAGS.do_train:
         counts = check(count_lengths, examples["train"], task, tokenizer)
-        flops = check(partial, classifier_flops, config, num_labels=labels)
+        flops = check(distillation_flags.flops_from_flags, config, labels)
         trainings = plan_trainings(check, strategy, config, counts, labels, flops)
-    dry_run.finish(check, config, model, strategy, trainings)
+        teacher = check(distillation_flags.teacher_from_flags, labels)
+    dry_run.finish(check, config, model, strategy, trainings, teacher)
     print_plan()
 
 
@@ -213,7 +213,7 @@ def run_once(config: BertConfig, task: Task, examples, tokenizer, strategy) -> d
     if FLAGS.do_train:
         if task.name == "custom":
             write_label_map(state.own_dir, task)
-        flops = partial(classifier_flops, config, num_labels=len(task.labels))
+        flops = distillation_flags.flops_from_flags(config, len(task.labels))
         evaluation = (lambda: evaluation_metrics(score_dev(), task), metric_names(task))
         step = train_on(start, records("train", "train")[0], spec, flops, *evaluation)
     step = load_chosen(state, start.model, strategy, step)

@@ -1,7 +1,8 @@
 """The flags of distillation, what they must fit, and the objective of a classifier that they make."""
 
+import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 from absl import flags, logging
@@ -18,6 +19,7 @@ from finetuning.objective import classifier_objective
 from finetuning.task_flags import weights_from_flags
 from finetuning.tasks import REGRESSION, Example, Task
 from modeling.config import BertConfig
+from modeling.flops import Flops, classifier_flops
 from modeling.heads import BertClassifier
 from tokenization import load_vocab
 from training.train_step import Objective
@@ -138,6 +140,32 @@ def with_distill_file(task: Task, examples: Sequence[Example]) -> list[Example]:
     return [*examples, *label_rows(rows, task)]
 
 
+def flops_from_flags(config: BertConfig, num_labels: int) -> Callable[[int], Flops]:
+    """Returns the function (static length) -> operations for one sequence, of which the teacher's are not trained."""
+    if not FLAGS.teacher_checkpoint:
+        return functools.partial(classifier_flops, config, num_labels=num_labels)
+    teacher = BertConfig.from_json_file(FLAGS.teacher_config_file)
+
+    def both(seq_length):
+        own = classifier_flops(config, seq_length, num_labels)
+        used = classifier_flops(teacher, seq_length, num_labels).forward
+        return own._replace(frozen=own.frozen + used)
+
+    return both
+
+
+def teacher_from_flags(num_labels: int) -> BertClassifier | None:
+    """Returns the teacher, None without one; call it in the strategy's scope.
+
+    Raises:
+      ValueError, OSError: it cannot be loaded.
+    """
+    if not FLAGS.teacher_checkpoint:
+        return None
+    config = BertConfig.from_json_file(FLAGS.teacher_config_file)
+    return load_teacher(config, num_labels, FLAGS.teacher_checkpoint)
+
+
 def objective_from_flags(
     model: BertClassifier, task: Task, examples: Mapping[str, Sequence[Example]]
 ) -> Objective | None:
@@ -156,8 +184,7 @@ def objective_from_flags(
     labels = classifier_objective(task.kind, weights_from_flags(task, examples["train"]))
     if not FLAGS.teacher_checkpoint:
         return labels
-    config = BertConfig.from_json_file(FLAGS.teacher_config_file)
-    teacher = load_teacher(config, len(task.labels), FLAGS.teacher_checkpoint)
+    teacher = teacher_from_flags(len(task.labels))
     return distillation_objective(
         labels,
         teacher,

@@ -17,7 +17,7 @@ class Flops(NamedTuple):
       embeddings: the segment types, a product with one-hot rows.
       blocks: all encoder blocks.
       head: pooler and output layers.
-      frozen: of the embeddings and blocks that are not trained, which the numbers above are without.
+      frozen: of what is computed but not trained, which the numbers above are without: frozen layers, a teacher.
     """
 
     embeddings: int

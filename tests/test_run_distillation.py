@@ -1,6 +1,7 @@
 """`run_classifier.py` with a teacher: from two trainings to predictions that need only the student."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -57,6 +58,21 @@ def test_a_student_learns_unlabelled_texts_and_is_evaluated_without_its_teacher(
     alone = {**flags, "do_train": "false", "teacher_checkpoint": None, "teacher_config_file": None}
     succeed("run_classifier.py", **alone)
     assert results(files / "run") == metrics
+
+
+def test_a_dry_run_plans_with_the_teacher(files, distilling):
+    train_teacher(distilling)
+    alone = {**distilling, "teacher_checkpoint": None, "teacher_config_file": None}
+    stdout, _ = succeed("run_classifier.py", **distilling, dry_run="true")
+    without, _ = succeed("run_classifier.py", **alone, dry_run="true")
+    of_teacher = sum(
+        value.size
+        for name, value in read_bundle(str(files / "teacher/run/model.ckpt-2")).items()
+        if name != "global_step" and "/adam_" not in name
+    )
+    assert " of the teacher" not in without and f"; {of_teacher:,} of the teacher" in stdout
+    of_step = [float(re.search(r"([\d.,]+) GFLOP a step", text)[1]) for text in (without, stdout)]
+    assert of_step[1] > 1.3 * of_step[0]  # its forward pass; it is larger
 
 
 BAD = {

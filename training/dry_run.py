@@ -148,8 +148,16 @@ def finish(
     model: keras.Model,
     strategy: tf.distribute.Strategy,
     trainings: list[Training],
+    teacher: keras.Model | None = None,
 ) -> None:
     """Checks the disk, then prints what the run will take; without `trainings` it trains nothing.
+
+    Args:
+      check: that has made all other checks.
+      config, model: of what the run trains.
+      strategy: of the run.
+      trainings: its phases.
+      teacher: a model beside it that training only uses.
 
     Raises:
       ValueError: with all problems that were found.
@@ -165,12 +173,15 @@ def finish(
         lines.append(f"Note         {note}")
     parameters, trainable = _count(model.variables), _count(model.trainable_variables)
     lines.append(f"Parameters   {parameters:,}, of which {trainable:,} trained")
+    beside = _count(teacher.variables) if teacher else 0
+    if beside:
+        lines[-1] += f"; {beside:,} of the teacher"
     given = FLAGS.device_memory_gb
     limit = device_memory(kind) if given is None else int(given * GIB)
     for training in trainings:
         work = Workload(
             config,
-            parameters,
+            parameters + beside,
             trainable,
             training.seq_length,
             training.logits,

@@ -51,7 +51,7 @@ class Workload(NamedTuple):
 
     Attributes:
       config: of the model.
-      parameters: numbers in its variables.
+      parameters: numbers in its variables, and in those of a teacher beside it.
       trainable: those of them that are trained.
       seq_length: S, padding included.
       logits: outputs of the model for one sequence.
