@@ -9,9 +9,10 @@ r"""Fine-tunes BERT for multiple choice: which ending is the likeliest (Devlin e
 
 from training import app  # isort: skip  (first: it silences TensorFlow's start-up)
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 
+import numpy as np
 from absl import flags
 
 from finetuning.findings import Answer, compare_classes
@@ -41,6 +42,7 @@ from modeling.flops import classifier_flops, multiple_choice_flops
 from modeling.heads import BertMultipleChoice
 from tokenization import FullTokenizer
 from training import dry_run
+from training.buckets import count_by_length
 from training.common_flags import run_from_flags, run_state_from_flags, strategy_from_flags
 from training.data_flags import (
     check_length_buckets,
@@ -92,8 +94,12 @@ def read_inputs(
 def write_questions(output_dir: str, split: str, questions, tokenizer) -> LengthRecords:
     """Writes the records of a split."""
     rows = [*encode_questions(questions, tokenizer, FLAGS.max_seq_length)]
-    num_tokens = [row["input_mask"].shape[-1] for row in rows]
-    return write_by_length(output_dir, split, rows, length_buckets(num_tokens, split))
+    return write_by_length(output_dir, split, rows, length_buckets(count_tokens(rows), split))
+
+
+def count_tokens(rows: Iterable[Mapping[str, np.ndarray]]) -> list[int]:
+    """Returns the number of tokens of the longest choice of each question."""
+    return [row["input_mask"].shape[-1] for row in rows]
 
 
 def evaluate(output_dir: str, questions: list[Question], batches, step: int) -> dict[str, float]:
@@ -124,12 +130,14 @@ def rehearse() -> None:
     check = Preflight()
     strategy = dry_run.checked_strategy(check, "eval_batch_size", "predict_batch_size")
     config = check(BertConfig.from_json_file, FLAGS.bert_config_file)
-    questions, _ = read_inputs(config, check)
+    questions, tokenizer = read_inputs(config, check)
     model = dry_run.checked_model(check, strategy, make_model, BertMultipleChoice, config)
     trainings = []
     if "train" in questions:
         num_choices = check(count_choices, questions["train"])
-        counts = check(lambda asked: {FLAGS.max_seq_length: len(asked)}, questions["train"])
+        rows = check(encode_questions, questions["train"], tokenizer, FLAGS.max_seq_length)
+        num_tokens = check(count_tokens, rows)
+        counts = check(count_by_length, num_tokens, check(length_buckets, num_tokens, "train"))
         flops = check(partial, classifier_flops, config, num_labels=1)
         trainings = plan_trainings(check, strategy, config, counts, 1, flops, num_choices)
     dry_run.finish(check, config, model, strategy, trainings)

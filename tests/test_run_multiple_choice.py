@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tiny_runs import (
     WORDS,
     finish,
@@ -146,6 +147,20 @@ def test_a_dry_run_counts_a_sequence_for_each_choice(files):
     assert "Steps        9 of 12 sequences" in stdout
     assert "of 111" in stdout
     assert not (files / "run").exists()
+
+
+def test_a_dry_run_plans_with_the_length_buckets(trained):
+    files, *_ = trained
+    counts = {
+        length: sum(
+            1 for _ in tf.data.TFRecordDataset(str(files / f"run/train.{length}.tf_record"))
+        )
+        for length in (11, 13, 17)
+    }
+    mean = sum(length * count for length, count in counts.items()) / 37
+    flags = flags_of(files, do_train="true", length_buckets="11,13", output_dir=files / "another")
+    stdout, _ = succeed("run_multiple_choice.py", **flags, dry_run="true")
+    assert f"{round(mean, 1):g} in a sequence, padding included" in stdout and 11 < mean < 17
 
 
 BAD_INPUT = {
