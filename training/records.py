@@ -53,7 +53,7 @@ def serialize_rows(features: Mapping[str, np.ndarray]) -> Iterator[bytes]:
     """Yields a serialized `tf.train.Example` for each row; the same bytes for the same features in the same order.
 
     Args:
-      features: name -> int32 or int64 [N, W] or float32 [N, W]; N is the same for all.
+      features: name -> int or float32 [N, W]; N is the same for all.
     """
     number = len(next(iter(features.values())))
     for first in range(0, number, _BLOCK):
