@@ -5,7 +5,15 @@ import math
 import statistics
 
 import pytest
-from tiny_runs import classifier_flags, refusal, results, succeed
+from tiny_runs import (
+    classifier_flags,
+    finish,
+    names,
+    refusal,
+    results,
+    start,
+    succeed,
+)
 
 from finetuning.sweeps import (
     PRESETS,
@@ -149,6 +157,19 @@ def test_the_same_command_makes_nothing_again(files):
     assert stderr.count("finished before") == 2 and "step" not in stderr
     assert stdout.endswith(again) and again.startswith("train_batch_size  runs  eval_accuracy")
     assert (files / "run/results.json").read_text() == before
+
+
+@pytest.mark.slow
+def test_two_workers_make_each_run_and_the_chief_writes(files):
+    flags = classifier_flags(files, do_eval="true", num_seeds=2)
+    (status, stderr), (other, _) = finish(start("run_classifier.py", files, flags, flags))
+    assert (status, other) == (0, 0), stderr
+    assert not names(files / "scratch1")
+    listed = json.loads((files / "run/results.json").read_text())["runs"]
+    assert [run["folder"] for run in listed] == ["seed12345", "seed12346"]
+    for run in listed:
+        assert run["results"].items() >= results(files / "run" / run["folder"]).items()
+    assert len({run["results"]["eval_loss"] for run in listed}) == 2
 
 
 BAD_FLAGS = {
