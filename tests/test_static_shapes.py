@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from finetuning import (
+    extraction,
     features,
     multiple_choice,
     objective,
@@ -24,6 +25,7 @@ from finetuning.tasks import MULTI, REGRESSION
 from modeling import heads
 from modeling.config import BertConfig
 from modeling.dropout import dropout
+from modeling.encoder import BertModel
 from pretraining import objective as pretraining_objective
 from pretraining import records
 from training.batches import eval_batches, train_batches
@@ -216,12 +218,12 @@ def no_dropout(config, monkeypatch):
     return dataclasses.replace(config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 
 
-@pytest.mark.parametrize("num_micro_batches, dtype", [(1, "float32"), (3, "bfloat16")])
-def test_a_compiled_train_step_computes_the_same(task, no_dropout, num_micro_batches, dtype):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_compiled_train_step_of_micro_batches_computes_the_same(task, no_dropout, dtype):
     tolerance = {"float32": 1e-5, "bfloat16": 3e-2}[dtype]
     batch = as_tensors(random_batch(task.record_spec, 6))
-    arguments = (task, no_dropout, batch, num_micro_batches, dtype)
-    (plain, expected), (compiled, variables) = (one_step(*arguments, c) for c in (False, True))
+    plain, expected = one_step(task, no_dropout, batch, 1, dtype, compiled=False)
+    compiled, variables = one_step(task, no_dropout, batch, 3, dtype, compiled=True)
     for name in (name for name in plain if "accuracy" not in name):
         np.testing.assert_allclose(compiled[name], plain[name], rtol=tolerance, err_msg=name)
     assert_close(variables, expected, tolerance)
@@ -245,6 +247,20 @@ def test_a_predict_step_is_static_and_computes_the_same(task, config):
     expected = task.score(model, batch)
     for name, values in compiled(batch).items():
         np.testing.assert_allclose(values, expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("pooling", extraction.POOLINGS)
+def test_vectors_of_texts_are_static_and_the_same(config, pooling):
+    set_seed_and_precision(7, "float32")
+    model = BertModel(config)
+    batch = as_tensors(random_batch(features.feature_spec(LENGTH), 5))
+
+    def vectors(batch):
+        return extraction.layer_vectors(model, batch, [-1, 0], pooling)
+
+    compiled = tf.function(vectors, jit_compile=True)
+    assert_static_and_without_host_calls(compiled, batch)
+    np.testing.assert_allclose(compiled(batch), vectors(batch), rtol=1e-5, atol=1e-6)
 
 
 def test_dropout_keeps_its_rate_when_it_is_compiled():
