@@ -156,7 +156,7 @@ def distribute(
       endless: whether the workers need not ask each other before each batch if there is one.
     """
     if num_workers(strategy) == 1:
-        return strategy.experimental_distribute_dataset(batches)
+        return strategy.experimental_distribute_dataset(_for_hosts(strategy, batches))
 
     def of_worker(context):
         local = context.num_replicas_in_sync // context.num_input_pipelines
@@ -172,6 +172,27 @@ def distribute(
         return own.prefetch(tf.data.AUTOTUNE)
 
     return strategy.distribute_datasets_from_function(of_worker)
+
+
+def _for_hosts(strategy, batches):
+    """Returns the batches of one process for the hosts of a TPU: each in such an order that its rows are in their own.
+
+    TensorFlow has every host make all batches, and deals out their slices like cards: the second one to the second
+    host, although its cores come after all of the first host.
+    """
+    hosts = strategy.extended.num_hosts if isinstance(strategy, tf.distribute.TPUStrategy) else 1
+    if hosts == 1:
+        return batches
+
+    def in_turn(values):
+        slices = [hosts, strategy.num_replicas_in_sync // hosts, -1, *values.shape[1:]]
+        slices = tf.reshape(values, slices)  # [hosts, replicas of each, b, ...]
+        order = [1, 0, *range(2, slices.shape.rank)]
+        return tf.reshape(tf.transpose(slices, order), values.shape)
+
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return batches.map(lambda batch: tf.nest.map_structure(in_turn, batch)).with_options(options)
 
 
 def gather_rows(strategy: tf.distribute.Strategy, values: dict) -> dict[str, tf.Tensor]:
