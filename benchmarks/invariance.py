@@ -87,6 +87,10 @@ CASES = {
     "packed, 2 replicas x 2 micro-batches": (Case(2, legs=((2, STEPS),), lengths="packed"), PLAIN),
     "2 replicas, from step 7 on 1": (Case(legs=((2, 7), (1, STEPS))), PLAIN),
     "1 replica, from step 7 on 2": (Case(legs=((1, 7), (2, STEPS))), PLAIN),
+    "bucketed, 2 replicas x 4, from step 7 on 1": (
+        Case(4, legs=((2, 7), (1, STEPS)), lengths="bucketed"),
+        PADDED_TO_ONE,
+    ),
     "stopped at step 7, dropout": (DROPOUT._replace(legs=((1, 7), (1, STEPS))), DROPOUT),
 }
 
@@ -130,12 +134,12 @@ def main() -> None:
         return
     split_cpu()
     references = {}
-    print(f"{'case':36}  {'loss':>7}  {'variables':>9}")
+    print(f"{'case':42}  {'loss':>7}  {'variables':>9}")
     for name, (case, reference) in CASES.items():
         if reference not in references:
             references[reference] = run_case(reference)
         loss, variables = differences(run_case(case, name), references[reference])
-        print(f"{name:36}  {loss:7.1e}  {max(variables.values()):9.1e}", flush=True)
+        print(f"{name:42}  {loss:7.1e}  {max(variables.values()):9.1e}", flush=True)
 
 
 def split_cpu() -> None:

@@ -22,6 +22,7 @@ SLOW = {
     "2 workers x 2 micro-batches",
     "rematerialisation",
     "1 replica, from step 7 on 2",
+    "bucketed, 2 replicas x 4, from step 7 on 1",
     "stopped at step 7, dropout",
     "packed, rematerialisation",
     "packed, 2 replicas x 2 micro-batches",
@@ -68,8 +69,8 @@ def test_the_slices_of_a_batch_have_unequal_numbers_of_masked_tokens(slices):
     assert (counts.min(axis=1) < counts.max(axis=1)).all()
 
 
-def test_a_stop_at_any_step_changes_no_bit(tmp_path):
-    steps = 4
+@pytest.mark.parametrize("steps", [4, pytest.param(STEPS, marks=pytest.mark.slow)])
+def test_a_stop_at_any_step_changes_no_bit(tmp_path, steps):
     strategy = tf.distribute.get_strategy()
     whole = train_on(strategy, DROPOUT, str(tmp_path / "whole"), steps, save_checkpoints_steps=1)
     for stop in range(1, steps):
