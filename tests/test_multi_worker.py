@@ -94,6 +94,25 @@ def test_a_killed_worker_stops_the_other_and_a_restart_goes_on(without_dropout, 
     assert_same_checkpoint(tmp_path / "run/model.ckpt-200", tmp_path / "alone/model.ckpt-200")
 
 
+def losses(directory):
+    lines = (directory / "metrics.jsonl").read_text().splitlines()
+    return {line["step"]: line["loss"] for line in map(json.loads, lines)}
+
+
+@pytest.mark.slow
+def test_one_process_goes_on_with_what_two_workers_began(without_dropout, tmp_path):
+    flags = pretraining_flags(without_dropout, save_checkpoints_steps=1, iterations_per_loop=1)
+    succeed("run_pretraining.py", **{**flags, "output_dir": tmp_path / "alone"})
+    for status, stderr in finish(start("run_pretraining.py", tmp_path, flags, flags)):
+        assert status == 0, stderr
+    for path in [tmp_path / "run/checkpoint", *(tmp_path / "run").glob("model.ckpt-[3-5].*")]:
+        path.unlink()
+    _, stderr = succeed("run_pretraining.py", **flags)
+    assert "model.ckpt-2 at step 2" in stderr
+    assert_same_checkpoint(tmp_path / "run/model.ckpt-5", tmp_path / "alone/model.ckpt-5")
+    assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "alone"), rel=1e-6)
+
+
 @pytest.mark.slow
 def test_workers_stop_and_save_when_one_of_them_is_asked_to(without_dropout, tmp_path):
     flags = pretraining_flags(without_dropout, num_train_steps=10**6, iterations_per_loop=5)
