@@ -107,11 +107,13 @@ def test_sine_weights_train_as_recorded(sine_model):
     assert float(reports[0]["gradient_norm"]) == pytest.approx(17.119766, rel=1e-5)
 
 
-@pytest.mark.parametrize("num_micro_batches", [1, 2])
-def test_xla_does_not_change_training(make_model, pretraining_batches, num_micro_batches):
-    arrays = pretraining_batches(5, 6)
-    strategy = tf.distribute.get_strategy()
-    plain = run(strategy, make_model, arrays, num_micro_batches)
+@pytest.mark.parametrize("replicas, num_micro_batches", [(1, 1), (2, 3)])
+def test_xla_does_not_change_training(make_model, pretraining_batches, replicas, num_micro_batches):
+    """Gradients alone are compiled on GPUs, on several of them within each replica."""
+    arrays, one = pretraining_batches(5, 6), tf.distribute.get_strategy()
+    two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    plain = run(one, make_model, arrays)
+    strategy = two if replicas == 2 else one
     compiled = run(strategy, make_model, arrays, num_micro_batches, compiled=True)
     np.testing.assert_allclose(compiled[0], plain[0], rtol=1e-5)
 
