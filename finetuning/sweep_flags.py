@@ -19,8 +19,10 @@ from finetuning.sweeps import (
     summary,
     write_sweep,
 )
+from finetuning.tasks import find_task
 from training.common_flags import run_from_flags, steps_from_epochs
 from training.lock import lock_directory
+from training.record_cache import content_hash
 from training.strategy import check_batch_size, set_seed_and_precision
 from training.workers import check_agreement, is_chief, wait_for_workers
 
@@ -99,6 +101,7 @@ def check_runs(num_examples: int, strategy: tf.distribute.Strategy) -> list[Plan
 
     Raises:
       ValueError: one cannot, or --output_dir holds something else.
+      OSError: a file cannot be read.
     """
     plan = planned_runs()
     for run in plan:
@@ -107,8 +110,23 @@ def check_runs(num_examples: int, strategy: tf.distribute.Strategy) -> list[Plan
             check_batch_size("train_batch_size", FLAGS.train_batch_size, strategy, micro_batches)
             steps_from_epochs(num_examples)
     if plan:
-        finished_runs(FLAGS.output_dir, run_from_flags().flags)
+        finished_runs(FLAGS.output_dir, run_from_flags().flags, _contents())
     return plan
+
+
+def _contents() -> dict[str, str]:
+    """Returns the hash of each file that the flags name, by its path."""
+    given = run_from_flags().flags
+    named = [value for name, value in given.items() if name.endswith("_file") and value]
+    if given.get("data_dir"):
+        tables = find_task(given["task_name"], given["xnli_language"]).tables.values()
+        named += [os.path.join(given["data_dir"], table.file) for table in tables]
+    return {path: content_hash(path) for each in named for path in _matches(each)}
+
+
+def _matches(name: str) -> list[str]:
+    """Some flags are lists of globs; what is not there is not used, or was refused before."""
+    return [name] if tf.io.gfile.exists(name) else tf.io.gfile.glob(name.split(","))
 
 
 def each_setting(plan: Sequence[PlannedRun], make: Callable, *arguments) -> list:
@@ -156,8 +174,8 @@ def run_planned(
 
 
 def _run_all(plan, make, task, metric, strategy) -> None:
-    output_dir, called = FLAGS.output_dir, run_from_flags()
-    finished = finished_runs(output_dir, called.flags)
+    output_dir, called, contents = FLAGS.output_dir, run_from_flags(), _contents()
+    finished = finished_runs(output_dir, called.flags, contents)
     advice = "all workers need the same --output_dir, on a shared file system"
     check_agreement(strategy, {"the list of finished runs": sorted(finished)}, advice)
     if is_chief(strategy):
@@ -173,7 +191,7 @@ def _run_all(plan, make, task, metric, strategy) -> None:
 
     def finish(done):
         if is_chief(strategy):
-            write_sweep(output_dir, task, metric, plan, done, called)
+            write_sweep(output_dir, task, metric, plan, done, called, contents)
 
     done = run_all(plan, finished, make_one, finish)
     finish(done)

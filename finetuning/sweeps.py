@@ -68,15 +68,18 @@ def plan_runs(grid: Mapping[str, Sequence[float]], seeds: Sequence[int]) -> list
     return [PlannedRun(setting, seed) for setting in settings for seed in seeds]
 
 
-def finished_runs(output_dir: str, flags: Mapping[str, object]) -> dict[str, Results]:
+def finished_runs(
+    output_dir: str, flags: Mapping[str, object], contents: Mapping[str, str]
+) -> dict[str, Results]:
     """Returns the results of the runs that were finished before, by folder.
 
     Args:
       output_dir: of the sweep; it need not exist.
       flags: of the call, by name.
+      contents: path -> hash of each file that the flags name.
 
     Raises:
-      ValueError: something else is in the folder, or the runs were made with other flags.
+      ValueError: something else is in the folder, or the runs were made with other flags or files.
     """
     path = os.path.join(output_dir, RESULTS_FILE)
     if not tf.io.gfile.exists(path):
@@ -85,6 +88,7 @@ def finished_runs(output_dir: str, flags: Mapping[str, object]) -> dict[str, Res
         with tf.io.gfile.GFile(path) as file:
             found = json.loads(file.read())
         runs = {run["folder"]: run["results"] for run in found["runs"]}
+        known = found["contents"]
     except (ValueError, KeyError, TypeError):
         raise ValueError(
             f"{path} holds no results of several runs: choose another --output_dir for them"
@@ -94,6 +98,11 @@ def finished_runs(output_dir: str, flags: Mapping[str, object]) -> dict[str, Res
             raise ValueError(
                 f"{path} holds runs with --{name}={found['flags'][name]}, here it is {flags[name]}: choose another "
                 "--output_dir, or the flags of those runs"
+            )
+    for name in sorted({*known, *contents}):
+        if known.get(name) != contents.get(name):
+            raise ValueError(
+                f"{path} holds runs with another content of {name}: choose another --output_dir, or restore that file"
             )
     return {folder: _read_numbers(results) for folder, results in runs.items()}
 
@@ -208,6 +217,7 @@ def write_sweep(
     plan: Sequence[PlannedRun],
     done: Mapping[str, Results],
     run: Run,
+    contents: Mapping[str, str],
 ) -> None:
     """Writes `results.json` with what is finished: the runs, their groups, the best setting.
 
@@ -218,6 +228,7 @@ def write_sweep(
       plan: the runs of this call; those of earlier ones stay in the file, but in no group.
       done: results by folder.
       run: see `training.common_flags.run_from_flags`.
+      contents: see `finished_runs`.
     """
     groups = group_runs(plan, done)
     content = {
@@ -237,6 +248,7 @@ def write_sweep(
         ],
         "command": shlex.join(run.command),
         "flags": dict(run.flags),
+        "contents": dict(contents),
     }
     text = json.dumps(content, indent=2, allow_nan=False)
     write_text(os.path.join(output_dir, RESULTS_FILE), text + "\n")

@@ -105,28 +105,40 @@ def test_what_is_finished_is_not_made_again(tmp_path):
         return expected[run.folder]
 
     def finish(done):
-        write_sweep(str(tmp_path), "mrpc", "eval_accuracy", plan, done, called)
+        write_sweep(str(tmp_path), "mrpc", "eval_accuracy", plan, done, called, {})
 
     with pytest.raises(KeyboardInterrupt):
-        run_all(plan, finished_runs(str(tmp_path), called.flags), make, finish)
-    finished = finished_runs(str(tmp_path), {**called.flags, "seed": 8})
+        run_all(plan, finished_runs(str(tmp_path), called.flags, {}), make, finish)
+    finished = finished_runs(str(tmp_path), {**called.flags, "seed": 8}, {})
     assert list(finished) == [run.folder for run in plan[:2]]
     made_now.append("the loop goes on")
     done = run_all(plan, finished, make, finish)
     assert made_now[3:] == [run.folder for run in plan[2:]]
-    assert repr(finished_runs(str(tmp_path), called.flags)) == repr(expected)  # NaN is no NaN
+    again = finished_runs(str(tmp_path), called.flags, {})
+    assert repr(again) == repr(expected)  # NaN is no NaN
     assert list(done) == list(expected)
 
 
 def test_runs_of_other_flags_and_of_one_training_are_not_mixed_in(tmp_path):
     plan, done = made()
     called = Run(["python", "script.py"], {"data_dir": "here"}, frozenset())
-    write_sweep(str(tmp_path), "mrpc", "eval_accuracy", plan, done, called)
+    write_sweep(str(tmp_path), "mrpc", "eval_accuracy", plan, done, called, {})
     with pytest.raises(ValueError, match="runs with --data_dir=here, here it is there: choose"):
-        finished_runs(str(tmp_path), {"data_dir": "there"})
+        finished_runs(str(tmp_path), {"data_dir": "there"}, {})
     (tmp_path / "results.json").write_text('{"task": "mrpc", "metrics": {}}')
     with pytest.raises(ValueError, match="holds no results of several runs"):
-        finished_runs(str(tmp_path), called.flags)
+        finished_runs(str(tmp_path), called.flags, {})
+
+
+@pytest.mark.parametrize("now", [{"a": "1", "b": "3"}, {"a": "1"}, {"a": "1", "b": "2", "c": "5"}])
+def test_runs_of_other_files_are_not_mixed_in(tmp_path, now):
+    plan, done = made()
+    called, before = Run(["python", "script.py"], {}, frozenset()), {"a": "1", "b": "2"}
+    write_sweep(str(tmp_path), "mrpc", "eval_accuracy", plan, done, called, before)
+    assert finished_runs(str(tmp_path), {}, before)
+    changed = "c" if "c" in now else "b"
+    with pytest.raises(ValueError, match=f"holds runs with another content of {changed}: choose"):
+        finished_runs(str(tmp_path), {}, now)
 
 
 @pytest.mark.slow
@@ -157,6 +169,8 @@ def test_the_same_command_makes_nothing_again(files):
     assert stderr.count("finished before") == 2 and "step" not in stderr
     assert stdout.endswith(again) and again.startswith("train_batch_size  runs  eval_accuracy")
     assert (files / "run/results.json").read_text() == before
+    (files / "dev.tsv").open("a").write("1\t1\t2\tthe boat\ta house\n")
+    assert f"another content of {files / 'dev.tsv'}" in refusal("run_classifier.py", **several)
 
 
 @pytest.mark.slow

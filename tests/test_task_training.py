@@ -46,7 +46,7 @@ def squad(folder):
         articles = [test_run_squad.article(rng, 5) for _ in range(number)]
         test_run_squad.write(folder / f"{split}-v1.json", articles)
     lengths = dict(max_seq_length=17, doc_stride=7, length_buckets="auto")
-    return test_run_squad.flags_of(folder) | lengths
+    return test_run_squad.flags_of(folder, train_file=folder / "train-*.json") | lengths
 
 
 # Makes files and returns flags; the task's own metric, one that is none.
@@ -81,7 +81,8 @@ def test_the_best_of_the_evaluations_is_what_is_evaluated_at_the_end(case):
 def test_each_of_several_runs_is_what_it_is_alone(case):
     script, flags, metric, _ = case
     flags = {**flags, "train_batch_size": None}
-    stdout, _ = succeed(script, **flags, num_seeds=2, seed=3, grid_train_batch_size=8)
+    several = dict(num_seeds=2, seed=3, grid_train_batch_size=8)
+    stdout, _ = succeed(script, **flags, **several)
     folder = flags["output_dir"]
     runs = [folder / f"batch8-seed{seed}" for seed in (3, 4)]
     assert sorted(folder.glob("*/")) == runs
@@ -92,6 +93,9 @@ def test_each_of_several_runs_is_what_it_is_alone(case):
     median = json.loads((folder / "results.json").read_text())["settings"][0]["median"]
     assert median[metric] == pytest.approx(np.mean([results(run)[metric] for run in runs]))
     assert all((run / "results.json").exists() for run in runs)
+    (path,) = folder.parent.glob("train*")
+    path.write_text(path.read_text().replace("sleeps", "slowly"))  # of one length
+    assert f"another content of {path}" in refusal(script, **flags, **several)
 
 
 @pytest.mark.slow
