@@ -18,6 +18,7 @@ from finetuning.length_records import predict_by_length
 from finetuning.squad_decoding import Prediction, decode_question, write_predictions
 from finetuning.squad_features import check_window_flags
 from finetuning.squad_flags import (
+    count_lengths,
     count_questions,
     define_squad_flags,
     prepare,
@@ -177,6 +178,13 @@ def report(output_dir: str, results, predictions, threshold: float, step: int) -
         write_error_report(output_dir, wrong, results, threshold)
 
 
+def plan(check: Preflight, strategy, config: BertConfig, tokenizer: FullTokenizer):
+    """Returns the trainings of the flags, see `plan_trainings`."""
+    num_questions, counts = count_lengths(tokenizer)
+    sizes = (counts, 2 * max(counts), partial(span_flops, config))
+    return plan_trainings(check, strategy, config, *sizes, num_examples=num_questions)
+
+
 def rehearse() -> None:
     """Makes all checks, and says what the run will take."""
     check = Preflight()
@@ -191,9 +199,7 @@ def rehearse() -> None:
     model = dry_run.checked_model(check, strategy, make_model, BertSpanPredictor, config)
     trainings = []
     if FLAGS.do_train and FLAGS.train_file:
-        length, flops = FLAGS.max_seq_length, check(partial, span_flops, config)
-        counts = check(lambda *of: {length: count_questions(*of)}, "train", tokenizer)
-        trainings = plan_trainings(check, strategy, config, counts, 2 * length, flops)
+        trainings = check(plan, check, strategy, config, tokenizer)
     dry_run.finish(check, config, model, strategy, trainings)
     print_plan()
 

@@ -1,14 +1,16 @@
 """The flags that say what SQuAD's data are and how a context is cut, and what is read by them."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 from absl import flags
 
 from finetuning.squad_examples import Paragraph, read_paragraphs
 from finetuning.squad_features import EncodedQuestion, encode_questions
-from finetuning.squad_records import RecordSet, prepare_records
+from finetuning.squad_records import RecordSet, check_not_empty, prepare_records
 from tokenization import FullTokenizer
 from tokenization.files import match_files
+from training.buckets import count_by_length
 from training.data_flags import define_length_buckets, length_buckets
 
 FLAGS = flags.FLAGS
@@ -63,6 +65,21 @@ def read_questions(split: str, tokenizer: FullTokenizer) -> Iterator[EncodedQues
 def count_questions(split: str, tokenizer: FullTokenizer) -> int:
     """Returns the number of `read_questions`."""
     return sum(1 for _ in read_questions(split, tokenizer))
+
+
+def count_lengths(tokenizer: FullTokenizer) -> tuple[int, dict[int, int]]:
+    """Returns the number of questions to train on, and that of their features of each static length.
+
+    Raises:
+      ValueError: there is no feature.
+    """
+    questions = [
+        [feature.num_tokens for feature in encoded.features]
+        for encoded in read_questions("train", tokenizer)
+    ]
+    num_tokens = [*chain.from_iterable(questions)]
+    check_not_empty(num_tokens)
+    return len(questions), count_by_length(num_tokens, length_buckets(num_tokens, "train"))
 
 
 def prepare(output_dir: str, split: str, tokenizer: FullTokenizer) -> RecordSet:

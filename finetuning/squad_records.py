@@ -4,7 +4,7 @@ import os
 import unicodedata
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import accumulate
 from typing import NamedTuple
@@ -133,6 +133,12 @@ def prepare_records(
     return _record_set(output_dir, new)
 
 
+def check_not_empty(features: Collection) -> None:
+    """Raises ValueError if a training set has no feature."""
+    if not features:
+        raise ValueError("--train_file has nothing to train on: no question of it has a feature")
+
+
 def _contents(files: Sequence[str], vocab_file: str) -> dict[str, list[str]]:
     return {
         "data": [content_hash(path) for path in files],
@@ -155,10 +161,8 @@ def _make_records(
         written = _write(questions, temporary, new.settings["for_training"])
         left_out = bad_answers or []
         _report(split, written, left_out, new.settings["max_seq_length"])
-        if new.settings["for_training"] and not written.counts:
-            raise ValueError(
-                "--train_file has nothing to train on: no question of it has a feature"
-            )
+        if new.settings["for_training"]:
+            check_not_empty(written.counts)
         new = new._replace(
             files=[
                 RecordFile(length, names[length], tf.io.gfile.stat(path).length, count)

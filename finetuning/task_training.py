@@ -73,6 +73,7 @@ def plan_trainings(
     logits: int,
     flops: Callable[[int], Flops],
     sequences: int = 1,
+    num_examples: int | None = None,
 ) -> list[dry_run.Training]:
     """Returns the trainings of the flags, for a dry run: of a grid one for each setting.
 
@@ -80,20 +81,22 @@ def plan_trainings(
       check: collects what is wrong; after a failed check an argument may be `preflight.MISSING`.
       strategy: of the run.
       config: of the model.
-      counts: static length -> examples.
+      counts: static length -> records.
       logits: outputs of the model for one sequence of the longest.
       flops: static length -> operations for one sequence, if all layers were trained.
-      sequences: that an example has.
+      sequences: that a record has.
+      num_examples: that epochs are counted by (default: the number of records).
     """
+    total = check(lambda counts: num_examples or sum(counts.values()), counts)
 
     def plan_one(config, counts, logits, flops):
-        steps = steps_from_epochs(sum(counts.values()))
+        steps = steps_from_epochs(total)
         arguments = (counts, logits, lambda length: _with_frozen(flops(length), config), steps)
         training = dry_run.bucketed_training(*arguments)
         batch_size = sequences * training.batch_size
         return training._replace(examples=sequences * training.examples, batch_size=batch_size)
 
-    plan = check(lambda counts: check_runs(sum(counts.values()), strategy), counts)
+    plan = check(check_runs, total, strategy)
     return check(each_setting, plan, plan_one, config, counts, logits, flops)
 
 

@@ -124,6 +124,17 @@ def test_a_dry_run_plans_every_setting_and_lists_the_runs(case):
     assert not flags["output_dir"].exists()
 
 
+def test_a_dry_run_of_squad_plans_by_windows_and_their_lengths(tmp_path):
+    flags = squad(tmp_path) | dict(do_train="true", length_buckets="13,16", dry_run="true")
+    stdout, _ = succeed("run_squad.py", **flags)
+    told = dict(line.split(maxsplit=1) for line in stdout.splitlines())
+    # 35 questions, each of three windows: see `test_lengths_of_windows_are_chosen`.
+    assert told["Steps"].startswith(f"{35 // 4} of 4 sequences")
+    assert told["Sequences"] == "32 = 0.30 epochs of 105"
+    mean = (70 * 17 + 35 * 13) / 105
+    assert told["Tokens"] == f"{32 * mean:.0f}, {mean:.1f} in a sequence, padding included"
+
+
 @pytest.mark.slow
 def test_a_dry_run_leaves_out_what_is_not_trained(case):
     script, flags, *_ = case
