@@ -28,7 +28,13 @@ def define_task_flags() -> None:
     flags.DEFINE_string(
         "data_dir", None, "Directory with the task's files (train.tsv, dev.tsv, ...)."
     )
-    flags.DEFINE_string("task_name", None, f"Name of the task: {', '.join(TASKS)} or custom.")
+    flags.DEFINE_enum(
+        "task_name",
+        None,
+        [*TASKS, "custom"],
+        "Name of the task, in any case.",
+        case_sensitive=False,
+    )
     flags.DEFINE_enum(
         "xnli_language",
         "zh",
@@ -60,15 +66,15 @@ def define_task_flags() -> None:
 
 def check_task_flags() -> None:
     """Raises ValueError unless the flags with the data are those of the task."""
-    task = FLAGS.task_name.lower()
+    task = FLAGS.task_name
     unused = ["data_dir"] if task == "custom" else [*_CUSTOM]
     unused += [] if task == "xnli" else ["xnli_language"]
     given = [name for name in unused if not FLAGS[name].using_default_value]
     if given:
-        raise ValueError(f"--task_name={FLAGS.task_name} has no use for --{given[0]}")
+        raise ValueError(f"--task_name={task} has no use for --{given[0]}")
     if task != "custom":
         if FLAGS.data_dir is None:
-            raise ValueError(f"--task_name={FLAGS.task_name} needs --data_dir")
+            raise ValueError(f"--task_name={task} needs --data_dir")
         return
     if not 1 <= len(FLAGS.text_columns) <= 2:
         raise ValueError(f"--text_columns={','.join(FLAGS.text_columns)}: name one or two columns")
@@ -90,9 +96,9 @@ def read_task(splits: Sequence[str], check: Callable) -> tuple[Task, dict[str, l
     What is wrong is raised, or noted, by `check`: see `training.preflight`.
     """
     check(check_task_flags)
-    if FLAGS.task_name.lower() == "custom":
+    if FLAGS.task_name == "custom":
         return _read_custom(splits, check)
-    task = check(find_task, FLAGS.task_name, FLAGS.xnli_language)
+    task = find_task(FLAGS.task_name, FLAGS.xnli_language)
     return task, {split: check(read_examples, task, FLAGS.data_dir, split) for split in splits}
 
 

@@ -120,7 +120,11 @@ BAD_INPUT = {
     "missing data": (dict(data_dir="nowhere"), None, "nowhere"),
     "missing checkpoint": (dict(init_checkpoint="nowhere/bert_model.ckpt"), None, "nowhere"),
     "misspelt flag": (dict(do_trian="true"), None, "Did you mean: do_train"),
-    "unknown task": (dict(task_name="QQR"), None, "cola, mnli, mrpc, xnli"),
+    "unknown task": (
+        dict(task_name="QQR", do_train="false"),
+        None,
+        "--task_name=QQR: value should be one of <cola|mnli|mrpc|xnli|",
+    ),
     "nothing to do": (dict(do_train="false"), None, "--do_predict"),
     "nothing to evaluate": (dict(do_train="false", do_eval="true"), None, "no --init_checkpoint"),
     "long sequences": (dict(max_seq_length=31), None, "max_position_embeddings"),
@@ -160,7 +164,7 @@ def test_a_stray_argument_is_refused(files):
 
 
 def test_debug_shows_the_traceback(files):
-    flags = classifier_flags(files, task_name="QQR", debug="true")
+    flags = classifier_flags(files, data_dir="nowhere", debug="true")
     status, _, stderr = run("run_classifier.py", **flags)
     assert status == 1 and "Traceback" in stderr
 
