@@ -48,6 +48,7 @@ from finetuning.predictions import (
     evaluation_findings,
     write_full_predictions,
     write_submission,
+    write_test_metrics,
     write_test_results,
 )
 from finetuning.report import write_report
@@ -185,6 +186,17 @@ def write_predictions(output_dir: str, task: Task, examples: list[Example], scor
         write_full_predictions(output_dir, task, examples, scores)
 
 
+def measure_test(
+    output_dir: str, task: Task, batches: list[dict], step: int
+) -> dict[str, np.float32]:
+    """Writes test_metrics.txt, and returns the metrics of a test set with labels."""
+    results = evaluation_metrics(batches, task)
+    del results["loss"]  # it depends on the batches
+    results = {name.replace("eval_", "test_"): value for name, value in results.items()}
+    write_test_metrics(output_dir, results, step)
+    return results
+
+
 def count_rows(examples: dict[str, list[Example]], tokenizer: FullTokenizer) -> int:
     """Returns the number of records to train on."""
     return len(owners_of(examples.get("train", []), tokenizer))
@@ -222,6 +234,8 @@ def run_once(config: BertConfig, task: Task, examples, tokenizer, strategy) -> d
     if FLAGS.do_predict:
         batches = score(*records("test", "predict"), FLAGS.predict_batch_size)
         write_predictions(state.own_dir, task, examples["test"], real_examples(batches))
+        if task.has_labelled_test:
+            results |= measure_test(state.own_dir, task, batches, step)
     return {name: float(value) for name, value in results.items()} | {"global_step": step}
 
 

@@ -67,6 +67,20 @@ def write_test_results(output_dir: str, outputs: np.ndarray) -> None:
     logging.info("***** %d predictions, in %s *****", len(lines), path)
 
 
+def write_test_metrics(output_dir: str, metrics: Mapping[str, np.float32], step: int) -> None:
+    """Writes test_metrics.txt, laid out like eval_results.txt, and prints it.
+
+    Args:
+      metrics: of a test set with labels, by name.
+      step: updates that the model has had.
+    """
+    lines = [
+        f"{name} = {value}\n" for name, value in sorted({**metrics, "global_step": step}.items())
+    ]
+    write_text(os.path.join(output_dir, "test_metrics.txt"), "".join(lines))
+    print("".join(lines), end="")
+
+
 def write_submission(output_dir: str, task: Task, predictions: np.ndarray) -> None:
     """Writes the file that the server of the task's benchmark takes: a label, or a number in its range, by index."""
     if task.kind == REGRESSION:

@@ -56,6 +56,11 @@ class Task(NamedTuple):
     is_of_original: bool = False  # its eval_results.txt has the keys that the original wrote
 
     @property
+    def has_labelled_test(self) -> bool:
+        """Whether the file of the test set has labels."""
+        return "test" in self.tables and self.tables["test"].label is not None
+
+    @property
     def no_label(self) -> str | tuple[str, ...] | float:
         """What stands in the place of a label where there is none."""
         return {SINGLE: self.labels[0], MULTI: (), REGRESSION: 0.0}[self.kind]
@@ -126,7 +131,7 @@ def xnli(language: str) -> Task:
             synonyms={"contradictory": "contradiction"},
         ),
         "dev": translated,
-        "test": translated._replace(file="xnli.test.tsv", guid="test", label=None),
+        "test": translated._replace(file="xnli.test.tsv", guid="test"),
     }
     return Task("xnli", ENTAILMENT, tables, is_of_original=True)
 

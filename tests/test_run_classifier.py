@@ -195,4 +195,14 @@ def test_xnli_is_trained_in_one_language_and_evaluated_in_another(files):
     _, stderr = succeed("run_classifier.py", **flags, xnli_language="de")
     assert "xnli.dev.tsv: 5 rows in other languages are left out" in stderr
     assert results(files / "run")["global_step"] == int(11 / 8)
-    assert len((files / "run/test_results.tsv").read_text().splitlines()) == 3
+    probabilities = np.loadtxt(files / "run/test_results.tsv")
+    gold = np.array([2, 1, 2])  # of neutral, entailment, neutral
+    measured = dict(
+        line.split(" = ") for line in (files / "run/test_metrics.txt").read_text().splitlines()
+    )
+    assert measured.keys() == {"global_step", "test_accuracy", "test_loss"}
+    losses = -np.log(probabilities[np.arange(3), gold])
+    assert float(measured["test_loss"]) == pytest.approx(losses.mean(), rel=1e-5)
+    assert float(measured["test_accuracy"]) == pytest.approx(
+        np.mean(probabilities.argmax(1) == gold)
+    )

@@ -114,7 +114,7 @@ EXAMPLES = {
         ("train-2", "晴", "好", "entailment"),
     ],
     ("xnli", "dev"): [("dev-2", "下雨", "下雪", "neutral"), ("dev-4", "晴", "好", "contradiction")],
-    ("xnli", "test"): [("test-1", "晴", "好", "contradiction")],
+    ("xnli", "test"): [("test-1", "晴", "好", "neutral")],
     ("mnli-mm", "train"): [("train-71", "A dog.", "An animal.", "entailment")],
     ("mnli-mm", "dev"): [("dev_mismatched-5", "A", "B", "neutral")],
     ("mnli-mm", "test"): [("test_mismatched-5", "A", "B", "contradiction")],
