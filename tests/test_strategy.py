@@ -75,6 +75,13 @@ def test_flags_that_do_not_fit_are_refused(asked, arguments, expected):
         create_strategy(**arguments)
 
 
+def test_a_name_without_zone_outside_of_google_cloud_is_explained(asked, monkeypatch):
+    monkeypatch.setenv("GCE_METADATA_IP", "127.0.0.1:1")  # nobody answers there
+    expected = "cannot use the TPU 'mine': .*refused.* give --tpu_zone and --gcp_project"
+    with pytest.raises(ValueError, match=expected):
+        create_strategy(use_tpu=True, tpu_name="mine")
+
+
 def test_a_tpu_and_workers_exclude_each_other(asked, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", tf_config(["a:1", "b:1"], 0))
     with pytest.raises(ValueError, match="TF_CONFIG names 2 workers: unset it"):

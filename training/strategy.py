@@ -76,10 +76,13 @@ def _tpu_strategy(tpu_name, tpu_zone, gcp_project, master, num_tpu_cores):
             tpu=name, zone=tpu_zone, project=gcp_project
         )
         if resolver.master() not in ("", "local"):
+            logging.info("Connecting to %s, the first host of the TPU", resolver.master())
             tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
-    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+    except (tf.errors.OpError, RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
+        if isinstance(error, OSError):
+            reason += "; outside of Google Cloud give --tpu_zone and --gcp_project"
         raise ValueError(f"--use_tpu=true: cannot use the TPU {name!r}: {reason}") from error
     strategy = tf.distribute.TPUStrategy(resolver)
     cores = strategy.num_replicas_in_sync
