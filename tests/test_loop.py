@@ -1,6 +1,8 @@
 """Training as a whole: resuming, reports, checkpoints, and the stop at a loss that is not finite."""
 
 import json
+import os
+import signal
 
 import keras
 import numpy as np
@@ -11,6 +13,7 @@ from modeling.heads import BertPretrainer
 from pretraining.objective import OBJECTIVE, sequence_scores
 from training.loop import predict, train
 from training.optimizer import AdamWeightDecay
+from training.preemption import Preempted
 from training.progress import Progress
 from training.run_state import RunState
 from training.weights import checkpoint_variables, load_weights
@@ -23,13 +26,20 @@ def run(tiny_config, pretraining_batches, tmp_path):
     """Trains, or goes on training, up to a step; dropout is on."""
     arrays = pretraining_batches(STEPS, 6)
 
-    def run(directory, until, change=lambda arrays: arrays, strategy=None, best_metric=None):
+    def run(
+        directory,
+        until,
+        change=lambda arrays: arrays,
+        strategy=None,
+        best_metric=None,
+        make_state=RunState,
+    ):
         strategy = strategy or tf.distribute.get_strategy()
         keras.utils.set_random_seed(5)
         with strategy.scope():
             model = BertPretrainer(tiny_config)
             adam = AdamWeightDecay(model.trainable_variables, 1e-2, STEPS, 2)
-        state = RunState(str(tmp_path / directory), best_metric=best_metric)
+        state = make_state(str(tmp_path / directory), best_metric=best_metric)
         step = load_weights(state, None, model, adam)
         batches = tf.data.Dataset.from_tensor_slices(change(dict(arrays))).skip(step)
         progress = Progress(state.output_dir, STEPS, 6)
@@ -88,6 +98,22 @@ def test_an_unknown_metric_stops_the_run_after_its_first_step(run, tmp_path):
     with pytest.raises(ValueError, match="--keep_best_metric=f1: .*loss, masked_lm_accuracy"):
         run("run", STEPS, best_metric="f1")
     assert not losses(tmp_path / "run")
+
+
+class AskedToStop(RunState):
+    """Asks its process to stop when everything is saved that will be."""
+
+    def __exit__(self, *exception):
+        os.kill(os.getpid(), signal.SIGTERM)
+        super().__exit__(*exception)
+
+
+def test_a_request_to_stop_in_the_last_moment_of_a_phase_is_heard(run):
+    whole = run("whole", STEPS)
+    with pytest.raises(Preempted, match="stopped by SIGTERM; step 4 is saved"):
+        run("parts", 4, make_state=AskedToStop)
+    for name, values in run("parts", STEPS).items():
+        np.testing.assert_array_equal(values, whole[name], err_msg=name)
 
 
 def test_a_complete_run_is_left_as_it_is(run, tmp_path):

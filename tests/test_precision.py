@@ -234,6 +234,7 @@ def test_means_of_a_report_are_of_steps_that_were_not_skipped(tmp_path):
         skipped_steps=[0.0, 1.0, 1.0],
     )
     history = {name: np.array(values, np.float32) for name, values in history.items()}
+    history["traced"] = np.zeros(3, bool)
     Progress(str(tmp_path), 10, BATCH).report(3, history, 1.0)
     report = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert (report["loss"], report["gradient_norm"], report["loss_scale"]) == (3.0, 2.0, 4.0)

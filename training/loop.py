@@ -70,7 +70,7 @@ def train(
     looks = (progress.begin(step, strategy), evaluation and evaluation.every)
     pace = Pace(num_train_steps, iterations_per_loop, *saving, *looks)
     count = 1
-    with state, StopRequests(watch_maintenance=is_tpu(strategy)) as requests:
+    with StopRequests(watch_maintenance=is_tpu(strategy)) as requests, state:
         while count:
             history, seconds = _timed(make_steps, step, count)
             _check(history, step, state, max_nonfinite_steps, evaluation)
@@ -78,11 +78,11 @@ def train(
             progress.report(step, history, seconds)
             pace.took(count, seconds)
             scores = evaluation.scores(step) if evaluation else {}
-            count, save, stop = _agree(strategy, pace, step, requests, evaluation)
-            if save or stop:
+            count, save = _agree(strategy, pace, step, requests, evaluation)
+            if save:
                 state.save(step, variables, scores | progress.take_scores())
-            if stop:
-                raise _preempted(step, state, requests.reason)
+    # Asked here, so that a request that comes while the last checkpoint is written is heard too.
+    _leave_if_stopped(strategy, step, state, requests)
     return step
 
 
@@ -106,11 +106,11 @@ def _given_up(strategy, evaluation, step) -> bool:
     return bool(given_up)
 
 
-def _agree(strategy, pace, step, requests, evaluation) -> tuple[int, bool, bool]:
-    """Returns how many steps come next, 0 at the end, whether to save and whether to stop, the same on all workers."""
+def _agree(strategy, pace, step, requests, evaluation) -> tuple[int, bool]:
+    """Returns how many steps come next, 0 at the end, and whether to save, the same on all workers."""
     plan = _plan(pace, step, evaluation) if is_chief(strategy) else (0, 0)
     count, save, stops = sum_over_workers(strategy, [*plan, requests.reason is not None])
-    return int(count), bool(save), stops > 0
+    return (0, True) if stops else (int(count), bool(save))
 
 
 def _plan(pace, step, evaluation) -> tuple[int, bool]:
@@ -121,11 +121,13 @@ def _plan(pace, step, evaluation) -> tuple[int, bool]:
     return pace.next_count(step), save or bool(evaluation and evaluation.needs_checkpoint(step))
 
 
-def _preempted(step, state, reason) -> Preempted:
-    return Preempted(
-        f"stopped by {reason or 'another worker'}; step {step} is saved in {state.output_dir}, the same "
-        "command goes on from there"
-    )
+def _leave_if_stopped(strategy, step, state, requests) -> None:
+    (stops,) = sum_over_workers(strategy, [requests.reason is not None])
+    if stops:
+        raise Preempted(
+            f"stopped by {requests.reason or 'another worker'}; step {step} is saved in {state.output_dir}, "
+            "the same command goes on from there"
+        )
 
 
 def _fed(run_steps, batches, strategy, num_train_steps):
@@ -135,6 +137,7 @@ def _fed(run_steps, batches, strategy, num_train_steps):
     logging.info("Tracing the first step")
     iterators = [iter(distribute(strategy, d, endless=True)) for d in batches.datasets]
     lengths = [d.element_spec["input_mask"].shape[-1] for d in batches.datasets]
+    known = set()
 
     def make_steps(step, count):
         pieces, end = [], step + count
@@ -143,6 +146,8 @@ def _fed(run_steps, batches, strategy, num_train_steps):
             dataset = batches.schedule[step]
             pieces.append(run_steps(iterators[dataset], count))
             pieces[-1]["length"] = np.full(count, lengths[dataset], np.float32)
+            pieces[-1]["traced"] = np.full(count, dataset not in known)
+            known.add(dataset)
             step += count
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 

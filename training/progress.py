@@ -21,7 +21,14 @@ SECONDS_BETWEEN_REPORTS = 10.0
 # Reported as they are at the end, not as means.
 LAST_VALUES = {"learning_rate", "loss_scale", "skipped_steps"}
 # Of no use to tell a good checkpoint from a bad one.
-NOT_SCORES = LAST_VALUES | {"gradient_norm", "tokens", "sequences", "length", "input_seconds"}
+NOT_SCORES = LAST_VALUES | {
+    "gradient_norm",
+    "tokens",
+    "sequences",
+    "length",
+    "traced",
+    "input_seconds",
+}
 
 
 def finite_steps(history: dict[str, np.ndarray]) -> np.ndarray:
@@ -57,18 +64,25 @@ class ScalarWriter:
         self._path = os.path.join(directory, METRICS_FILE)
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Writes the scalars of one step and flushes them."""
+        """Writes the scalars of one step and flushes them.
+
+        Raises:
+          OSError: they cannot be written, as on a full disk.
+        """
         values = [
             tf.compat.v1.Summary.Value(tag=name, simple_value=float(value))
             for name, value in scalars.items()
         ]
         summary = tf.compat.v1.Summary(value=values).SerializeToString()
-        with self._writer.as_default():
-            tf.summary.experimental.write_raw_pb(summary, step=step)
-        self._writer.flush()
         report = {"step": step} | {name: float(value) for name, value in scalars.items()}
-        with tf.io.gfile.GFile(self._path, "a") as file:
-            file.write(json.dumps(report) + "\n")
+        try:
+            with self._writer.as_default():
+                tf.summary.experimental.write_raw_pb(summary, step=step)
+            self._writer.flush()
+            with tf.io.gfile.GFile(self._path, "a") as file:
+                file.write(json.dumps(report) + "\n")
+        except tf.errors.OpError as error:
+            raise OSError(f"{self._path}: cannot be written: {error.message}") from error
 
 
 def read_scalars(directory: str) -> dict[str, list[tuple[int, float]]]:
@@ -117,13 +131,11 @@ class Progress:
         self.batch_size = batch_size
         self.sequence_flops = sequence_flops
         self._speed = None
-        self._tracing = False
         self._unsaved = []
         self._writer = ScalarWriter(output_dir)
 
     def begin(self, step: int, strategy: tf.distribute.Strategy) -> int:
         """Takes note of a start from this step, and returns the step at which the speed is told."""
-        self._tracing = True
         self._speed = Speed(step, strategy, self.batch_size, self.sequence_flops)
         return self._speed.tell_at
 
@@ -132,22 +144,21 @@ class Progress:
 
         Args:
           step: updates made so far.
-          history: float32 [n] each, one value for each of the last n steps.
+          history: [n] each, one value for each of the last n steps; float32, and bool "traced".
           seconds: wall time of these n steps.
         """
         self._unsaved.append(history)
         if self._speed:
             self._speed.took(step, history, seconds)
-        tracing, self._tracing = self._tracing, False
-        if tracing and step == 1 < self.num_train_steps:
+        if step == 1 < self.num_train_steps:
             return
         count = len(history["loss"])
         scalars = mean_values(history)
         scalars |= {name: float(history[name][-1]) for name in LAST_VALUES & history.keys()}
-        tokens, _ = scalars.pop("tokens"), scalars.pop("length")
+        tokens, *_ = (scalars.pop(name) for name in ("tokens", "length", "traced"))
         sequences = scalars.pop("sequences", self.batch_size)
         waited, line = scalars.pop("input_seconds"), self._line(step, scalars)
-        if not tracing:  # the first steps take much longer than others
+        if not history["traced"].any():  # the first steps of a length take much longer than others
             scalars["input_wait_share"] = waited * count / seconds
             scalars["sequences_per_second"] = count * sequences / seconds
             scalars["tokens_per_second"] = count * tokens / seconds

@@ -1,6 +1,7 @@
 """The line that tells, early in a run, where it computes and how fast."""
 
 import os
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -24,9 +25,9 @@ PEAKS = {
     "A10": 125e12,
     "V100": 125e12,
     "T4": 65e12,
-    "v2-": 22.5e12,
-    "v3-": 61.5e12,
-    "v4-": 275e12,
+    "v2": 22.5e12,
+    "v3": 61.5e12,
+    "v4": 275e12,
     "v5litepod": 197e12,
     "v5p": 459e12,
     "v6e": 918e12,
@@ -57,7 +58,12 @@ def find_device(strategy: tf.distribute.Strategy) -> Device:
         name = kind = tf.config.experimental.get_device_details(gpus[0])["device_name"]
     else:
         kind, name = "", f"CPU with {os.cpu_count()} cores"
-    return Device(name, number, next((PEAKS[key] for key in PEAKS if key in kind), None))
+    return Device(name, number, peak_of(kind))
+
+
+def peak_of(kind: str) -> float | None:
+    """Returns the FLOP/s in half precision of a device by TensorFlow's name of it, None if they are not known."""
+    return next((peak for name, peak in PEAKS.items() if re.search(rf"\b{name}\b", kind)), None)
 
 
 def compiles_gradients() -> bool:
@@ -78,7 +84,7 @@ class Speed:
       sequence_flops: static length -> operations of training on one of them; without it none are told.
 
     Attributes:
-      tell_at: the step at which the line comes.
+      tell_at: the step at which the line comes, or after which, if there is nothing to tell by then.
     """
 
     def __init__(
@@ -92,15 +98,12 @@ class Speed:
         self._device = find_device(strategy)
         self._batch_size = batch_size
         self._sequence_flops = sequence_flops
-        self._traced = False
+        self._told = False
         self._seconds = self._sequences = self._tokens = self._flops = self._input_seconds = 0
 
     def took(self, step: int, history: dict[str, np.ndarray], seconds: float) -> None:
-        """Learns of steps; arguments as of `training.progress.Progress.report`. The first ones do not count."""
-        if not self._traced:
-            self._traced = True
-            return
-        if step > self.tell_at:
+        """Learns of steps, of which none counts if one was traced; arguments as of `training.progress.Progress.report`."""
+        if self._told or history["traced"].any():
             return
         self._seconds += seconds
         self._sequences += history.get(
@@ -110,7 +113,8 @@ class Speed:
         self._input_seconds += history["input_seconds"].sum()
         if self._sequence_flops:
             self._flops += self._batch_size * sum(map(self._sequence_flops, history["length"]))
-        if step == self.tell_at:
+        if step >= self.tell_at:
+            self._told = True
             logging.info("%s", self._line(step))
 
     def _line(self, step: int) -> str:
