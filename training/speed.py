@@ -102,7 +102,7 @@ class Speed:
         self._seconds = self._sequences = self._tokens = self._flops = self._input_seconds = 0
 
     def took(self, step: int, history: dict[str, np.ndarray], seconds: float) -> None:
-        """Learns of steps, of which none counts if one was traced; arguments as of `training.progress.Progress.report`."""
+        """Learns of steps, of which none counts if one was traced; arguments as of `Progress.report`."""
         if self._told or history["traced"].any():
             return
         self._seconds += seconds
