@@ -28,7 +28,7 @@ def distilling(files):
     write_csv(files / "train.csv", ["text", "label"], rows)
     write_csv(files / "more.csv", ["text"], [[sentence(rng)] for _ in range(13)])
     (files / "teacher").mkdir()
-    write_model(files / "teacher", hidden_size=21, num_hidden_layers=2)
+    write_model(files / "teacher", hidden_size=21, num_hidden_layers=2, intermediate_size=499)
     return custom_flags(
         files,
         teacher_checkpoint=files / "teacher/run",
@@ -63,8 +63,9 @@ def test_a_student_learns_unlabelled_texts_and_is_evaluated_without_its_teacher(
 def test_a_dry_run_plans_with_the_teacher(files, distilling):
     train_teacher(distilling)
     alone = {**distilling, "teacher_checkpoint": None, "teacher_config_file": None}
-    stdout, _ = succeed("run_classifier.py", **distilling, dry_run="true")
-    without, _ = succeed("run_classifier.py", **alone, dry_run="true")
+    planned = dict(dry_run="true", device_memory_gb=0.05)
+    stdout, _ = succeed("run_classifier.py", **distilling, **planned)
+    without, _ = succeed("run_classifier.py", **alone, **planned)
     of_teacher = sum(
         value.size
         for name, value in read_bundle(str(files / "teacher/run/model.ckpt-2")).items()
@@ -73,6 +74,8 @@ def test_a_dry_run_plans_with_the_teacher(files, distilling):
     assert " of the teacher" not in without and f"; {of_teacher:,} of the teacher" in stdout
     of_step = [float(re.search(r"([\d.,]+) GFLOP a step", text)[1]) for text in (without, stdout)]
     assert of_step[1] > 1.3 * of_step[0]  # its forward pass; it is larger
+    largest = [int(re.search(r"Largest +([\d,]+)", text)[1]) for text in (without, stdout)]
+    assert largest[1] < largest[0]  # beside its weights
 
 
 BAD = {

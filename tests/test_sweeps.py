@@ -176,9 +176,11 @@ def test_the_same_command_makes_nothing_again(files):
 @pytest.mark.slow
 def test_two_workers_make_each_run_and_the_chief_writes(files):
     flags = classifier_flags(files, do_eval="true", num_seeds=2)
-    (status, stderr), (other, _) = finish(start("run_classifier.py", files, flags, flags))
+    # Not the folder of the chief, as it should be, so that what this one writes would show.
+    apart = {**flags, "output_dir": files / "apart"}
+    (status, stderr), (other, _) = finish(start("run_classifier.py", files, flags, apart))
     assert (status, other) == (0, 0), stderr
-    assert not names(files / "scratch1")
+    assert not apart["output_dir"].exists() and not names(files / "scratch1")
     listed = json.loads((files / "run/results.json").read_text())["runs"]
     assert [run["folder"] for run in listed] == ["seed12345", "seed12346"]
     for run in listed:
