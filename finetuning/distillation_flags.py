@@ -14,7 +14,7 @@ from finetuning.distillation import (
     distillation_objective,
     load_teacher,
 )
-from finetuning.label_map import first_label_map
+from finetuning.label_map import first_label_map, folder_of
 from finetuning.objective import classifier_objective
 from finetuning.task_flags import weights_from_flags
 from finetuning.tasks import REGRESSION, Example, Task
@@ -114,7 +114,7 @@ def _check_vocabulary(config: BertConfig, teacher: BertConfig) -> None:
 
 def _check_labels(task: Task) -> None:
     path = FLAGS.teacher_checkpoint
-    known = first_label_map([path if tf.io.gfile.isdir(path) else os.path.dirname(path)])
+    known = first_label_map([folder_of(path)])
     if known and known != (task.kind, task.labels):
         raise ValueError(
             f"--teacher_checkpoint={path} has labels {', '.join(known[1])} of kind {known[0]}, the task has "

@@ -65,7 +65,7 @@ def write_label_map(output_dir: str, task: Task) -> None:
 
 
 def folder_of(checkpoint: str) -> str:
-    """Returns the folder that a checkpoint is in, where its label map may be."""
+    """Returns the folder that a checkpoint is in, where its labels or tags may be."""
     return checkpoint if tf.io.gfile.isdir(checkpoint) else os.path.dirname(checkpoint)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from finetuning.label_map import folder_of
 from finetuning.tagging_files import TagFile
 from tokenization.files import read_lines, write_text
 
@@ -89,8 +90,7 @@ def tagset_of_run(
             )
         return tagset
     if not kept and init_checkpoint:
-        is_folder = tf.io.gfile.isdir(init_checkpoint)
-        kept = _read_tagset(init_checkpoint if is_folder else os.path.dirname(init_checkpoint))
+        kept = _read_tagset(folder_of(init_checkpoint))
     if not kept:
         raise ValueError(
             f"without --do_train the tags come from the {TAGSET_FILE} of a training: there is none in --output_dir="
