@@ -118,13 +118,16 @@ def test_xla_does_not_change_training(make_model, pretraining_batches, replicas,
     np.testing.assert_allclose(compiled[0], plain[0], rtol=1e-5)
 
 
-def test_replicas_draw_different_dropout(make_model, pretraining_batches):
-    """Both replicas get the same examples; equal masks would give the loss of one of them alone."""
-    half = pretraining_batches(1, 6)
+@pytest.mark.parametrize("replicas, num_micro_batches", [(2, 1), (1, 2)])
+def test_replicas_and_micro_batches_draw_different_dropout(
+    make_model, pretraining_batches, replicas, num_micro_batches
+):
+    """Both get the same examples; equal masks would give the loss of one of them alone."""
+    half, one = pretraining_batches(1, 6), tf.distribute.get_strategy()
     both = {name: np.concatenate([values, values], axis=1) for name, values in half.items()}
-    mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    alone = run(tf.distribute.get_strategy(), lambda: make_model(0.5), half)
-    together = run(mirrored, lambda: make_model(0.5), both)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]) if replicas == 2 else one
+    alone = run(one, lambda: make_model(0.5), half)
+    together = run(strategy, lambda: make_model(0.5), both, num_micro_batches)
     assert abs(together[0][0] - alone[0][0]) > 1e-3
 
 
