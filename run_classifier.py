@@ -22,7 +22,7 @@ from finetuning import distillation_flags
 from finetuning.ensemble import (
     begin_with_first_member,
     check_ensemble,
-    define_ensemble,
+    define_ensemble_flags,
     each_member,
     mean_of_members,
 )
@@ -64,10 +64,10 @@ from finetuning.task_training import (
 from finetuning.tasks import Example, Task
 from modeling.config import BertConfig
 from modeling.heads import BertClassifier
-from tokenization import FullTokenizer, validate_case_matches_checkpoint
+from tokenization import FullTokenizer
 from training import dry_run
 from training.common_flags import run_from_flags, run_state_from_flags, strategy_from_flags
-from training.data_flags import check_length_buckets, define_text_flags
+from training.data_flags import check_length_buckets, define_text_flags, read_tokenizer
 from training.evaluation_flags import check_evaluation_flags, load_chosen
 from training.preflight import Preflight, call
 from training.results import write_eval_results
@@ -81,7 +81,7 @@ def define_flags() -> None:
     define_task_flags()
     distillation_flags.define_distillation_flags()
     define_feature_flags()
-    define_ensemble()
+    define_ensemble_flags()
     define_text_flags()
     flags.DEFINE_bool("do_eval", False, "Evaluate on the dev set; writes eval_results.txt.")
     flags.DEFINE_bool("do_predict", False, "Predict the test set; writes test_results.tsv.")
@@ -103,7 +103,6 @@ def read_inputs(
     A `check` that collects errors goes on after them.
     """
     check(begin_with_first_member)
-    check(validate_case_matches_checkpoint, FLAGS.do_lower_case, FLAGS.init_checkpoint)
     check(BertConfig.check_seq_length, config, FLAGS.max_seq_length)
     check(check_length_buckets)
     wanted = {"train": FLAGS.do_train, "dev": FLAGS.do_eval, "test": FLAGS.do_predict}
@@ -116,20 +115,13 @@ def read_inputs(
         check(weights_from_flags, task, examples["train"])
         check(distillation_flags.check_distillation_flags, config, task)
         examples["train"] = check(distillation_flags.with_distill_file, task, examples["train"])
-    tokenizer = check(FullTokenizer, FLAGS.vocab_file, FLAGS.do_lower_case)
-    check(check_vocabulary, config, tokenizer)
-    return task, examples, tokenizer
+    return task, examples, check(read_tokenizer, config)
 
 
 def check_something_to_do(wanted: Iterable[bool]) -> None:
     """Raises ValueError unless there is."""
     if not any(wanted):
         raise ValueError("nothing to do: give --do_train, --do_eval, --do_predict or several")
-
-
-def check_vocabulary(config: BertConfig, tokenizer: FullTokenizer) -> None:
-    """Raises ValueError unless the model has an embedding for every token."""
-    config.check_vocab_size(len(tokenizer.vocab), FLAGS.vocab_file)
 
 
 def rehearse() -> None:

@@ -19,7 +19,7 @@ FLAGS = flags.FLAGS
 Batches = list[dict[str, np.ndarray]]
 
 
-def define_ensemble() -> None:
+def define_ensemble_flags() -> None:
     """Defines the flag."""
     flags.DEFINE_list(
         "ensemble_checkpoints",
