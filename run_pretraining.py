@@ -293,7 +293,7 @@ def main() -> None:
         optimizer = optimizer_from_flags(model, schedule.num_train_steps, schedule.num_warmup_steps)
     step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
     check_same_start(strategy, model, step)
-    tf.io.gfile.makedirs(state.own_dir)
+    state.make_own_dir()
 
     if FLAGS.do_train:
         state.claim()

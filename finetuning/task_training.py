@@ -142,7 +142,7 @@ def begin(
         optimizer = optimizer_from_flags(model, num_train_steps, num_warmup_steps)
     step = load_weights(state, FLAGS.init_checkpoint, model, optimizer)
     check_same_start(strategy, model, step)
-    tf.io.gfile.makedirs(state.own_dir)
+    state.make_own_dir()
     if FLAGS.do_train:
         state.claim()
     return Start(state, strategy, model, objective, optimizer, num_train_steps, step)

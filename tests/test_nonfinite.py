@@ -1,9 +1,14 @@
 """A step whose gradient is not a finite number: left out and counted, up to a cap."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_run_pretraining import record
+from tiny_runs import pretraining_flags
+from tiny_runs import run as run_script
 
 from modeling.heads import BertPretrainer
 from pretraining.objective import OBJECTIVE
@@ -82,3 +87,32 @@ def test_every_skipped_step_is_said(run, caplog):
 def test_a_run_without_the_guard_can_be_continued_with_it(run):
     run("run", 3, guarded=False)
     assert run("run", STEPS, bad=[5])["skipped_steps"] == 1
+
+
+@pytest.fixture
+def bad_record(files):
+    """Flags to train for two epochs of two steps each, in one of which a record is met whose loss is no number."""
+    rng = np.random.default_rng(3)
+    with tf.io.TFRecordWriter(str(files / "records.tfrecord")) as writer:
+        for number in range(16):
+            example = tf.train.Example.FromString(record(rng, 23, 3))
+            if number == 5:
+                example.features.feature["masked_lm_weights"].float_list.value[1] = math.nan
+            writer.write(example.SerializeToString())
+    return pretraining_flags(files, num_train_steps=4)
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "said"),
+    [
+        ({}, 17, "loss nan"),
+        (dict(on_nonfinite="skip", max_nonfinite_steps=1), 17, "number 1 of at most 1"),
+        (dict(on_nonfinite="skip"), 0, "number 2 of at most 10"),
+    ],
+    ids=["stop", "more than the cap", "skip"],
+)
+def test_flags_say_what_such_a_step_does(bad_record, flags, status, said):
+    found, _, stderr = run_script("run_pretraining.py", **bad_record, **flags)
+    assert found == status and said in stderr and "Traceback" not in stderr
+    last = RunState(str(bad_record["output_dir"])).latest()
+    assert last.endswith("model.ckpt-0" if status else "model.ckpt-4")

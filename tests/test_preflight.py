@@ -22,6 +22,7 @@ from training.preflight import (
     Preflight,
     check_disk,
     device_memory,
+    most_checkpoints,
     precision_note,
 )
 
@@ -69,10 +70,24 @@ def test_the_disk_needs_room_for_all_checkpoints(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("steps", "saves", "expected"),
+    [(5, 1000, 2), (11, 5, 4), (15, 5, 4), (20, 5, 5), (10**6, 5, 8)],
+)
+def test_a_short_training_needs_room_for_the_checkpoints_that_it_makes(steps, saves, expected):
+    assert most_checkpoints(steps, saves, keep=7) == expected
+
+
 def test_the_output_directory_must_not_be_a_file(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(OSError, match="is a file"):
         check_disk(str(tmp_path / "run/more"), 0, 1)
+
+
+def test_the_output_directory_must_not_be_a_link_to_nothing(tmp_path):
+    (tmp_path / "run").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OSError, match="link to nothing"):
+        check_disk(str(tmp_path / "run"), 0, 1)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from training.progress import ScalarWriter, read_scalars
 
 
@@ -29,3 +31,10 @@ def test_what_a_kill_leaves_is_left_out(tmp_path):
 
 def test_without_reports_there_are_no_scalars(tmp_path):
     assert read_scalars(str(tmp_path / "never_made")) == {}
+
+
+def test_reports_that_cannot_be_written_are_an_os_error(tmp_path):
+    writer = ScalarWriter(str(tmp_path))
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(OSError, match="metrics.jsonl: cannot be written"):
+        writer.write(3, {"loss": 0.5})

@@ -274,6 +274,15 @@ def one_phase(inputs, directory, **changes):
     return two_phases(inputs, directory, **{**phase2, **changes})
 
 
+def test_checkpoints_come_by_minutes_or_by_steps(run, inputs, tmp_path):
+    flags = dict(num_train_steps=3, save_checkpoints_minutes=1e-9)
+    both = run(one_phase(inputs, tmp_path / "run", **flags))
+    assert "save_checkpoints_minutes" in both and "both say when to save" in both
+    assert not run(one_phase(inputs, tmp_path / "run", **flags, save_checkpoints_steps=None))
+    saved = {int(path.stem.split("-")[1]) for path in (tmp_path / "run").glob("*.index")}
+    assert saved == {0, 1, 2, 3}
+
+
 def test_a_damaged_record_is_named_when_training_meets_it(run, inputs, tmp_path):
     path = damaged(inputs, tmp_path, 29)
     error = run(one_phase(inputs, tmp_path / "run", input_file=path))

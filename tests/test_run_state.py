@@ -282,5 +282,17 @@ def test_a_directory_in_use_by_another_process_is_refused(tmp_path):
 
 def test_an_output_dir_that_is_a_file_is_an_os_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="--output_dir="):
-        RunState(f"{tmp_path}/file").claim()
+    for use in (RunState.claim, RunState.make_own_dir):
+        with pytest.raises(OSError, match="--output_dir=.*is not a directory"):
+            use(RunState(f"{tmp_path}/file"))
+
+
+def test_an_empty_name_of_a_directory_is_refused():
+    with pytest.raises(ValueError, match="--output_dir is empty"):
+        RunState("")
+
+
+def test_an_output_dir_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(OSError, match=f"--output_dir={tmp_path} cannot be written to: Is a dir"):
+        RunState(str(tmp_path)).claim()

@@ -23,6 +23,7 @@ from training.preflight import (
     check_disk,
     device_kind,
     device_memory,
+    most_checkpoints,
     precision_note,
 )
 from training.strategy import set_seed_and_precision
@@ -165,7 +166,7 @@ def finish(
     size = 0
     if model is not MISSING and trainings:
         size = 4 * (_count(model.variables) + 2 * _count(model.trainable_variables))
-    check(check_disk, FLAGS.output_dir, size, FLAGS.keep_checkpoint_max + 1)
+    check(check_disk, FLAGS.output_dir, size, _most_checkpoints(trainings))
     check.finish()
     kind = device_kind(strategy)
     lines = [f"Devices      {strategy.num_replicas_in_sync} x {kind}, {FLAGS.dtype}"]
@@ -193,6 +194,15 @@ def finish(
             work, training, strategy.num_replicas_in_sync, FLAGS.rematerialize, limit
         )
     print("\n".join([*lines, "No problem found; nothing was trained or written."]))
+
+
+def _most_checkpoints(trainings) -> int:
+    """The best one and those of --keep_checkpoint_every_n_hours are not foreseen."""
+    keep = FLAGS.keep_checkpoint_max
+    if trainings is MISSING or FLAGS.save_checkpoints_minutes is not None:
+        return keep + 1
+    steps = sum(training.steps for training in trainings)
+    return most_checkpoints(steps, FLAGS.save_checkpoints_steps, keep)
 
 
 def work_lines(training: Training, rematerialize: bool) -> list[str]:

@@ -19,7 +19,11 @@ class DirectoryLock:
     """Holds the `.lock` file of a directory until it is garbage or the process ends."""
 
     def __init__(self, folder: str, flag: str):
-        self._descriptor = os.open(os.path.join(folder, ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        path = os.path.join(folder, ".lock")
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise OSError(f"--{flag}={folder} cannot be written to: {error.strerror}") from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -50,6 +50,17 @@ class Preflight:
             raise ValueError("\n  ".join([f"{count} found by --dry_run:", *self.problems]))
 
 
+def most_checkpoints(num_train_steps: int, save_steps: int, keep: int) -> int:
+    """Returns how many checkpoints are there at a time: those that stay, and the one that is being written.
+
+    Args:
+      num_train_steps: of the run; it saves at its start and its end too.
+      save_steps: steps between checkpoints.
+      keep: newest checkpoints that stay.
+    """
+    return min(1 + -(-num_train_steps // save_steps), keep + 1)
+
+
 def check_disk(output_dir: str, size: int, checkpoints: int) -> None:
     """Raises OSError unless the run can write its checkpoints; those that lie there already are not taken into account.
 
@@ -61,10 +72,11 @@ def check_disk(output_dir: str, size: int, checkpoints: int) -> None:
     if "://" in output_dir:
         return
     folder = os.path.abspath(output_dir)
-    while not os.path.exists(folder):
+    while not os.path.lexists(folder):
         folder = os.path.dirname(folder)
     if not os.path.isdir(folder):
-        raise OSError(f"--output_dir={output_dir}: {folder} is a file, not a directory")
+        kind = "a link to nothing" if os.path.islink(folder) else "a file"
+        raise OSError(f"--output_dir={output_dir}: {folder} is {kind}, not a directory")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OSError(f"--output_dir={output_dir}: no permission to write in {folder}")
     free = shutil.disk_usage(folder).free

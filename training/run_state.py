@@ -73,6 +73,8 @@ class RunState:
         self._lock = None
         self._claimed = False
         self._latest = None
+        if not output_dir:
+            raise ValueError("--output_dir is empty: name a directory")
         check_path(output_dir)
 
     def latest(self) -> str | None:
@@ -149,6 +151,17 @@ class RunState:
             assign(variables["global_step"], np.asarray(step))
         return step
 
+    def make_own_dir(self) -> None:
+        """Makes `own_dir`, for what is written without a checkpoint.
+
+        Raises:
+          OSError: that cannot be done.
+        """
+        try:
+            tf.io.gfile.makedirs(self.own_dir)
+        except tf.errors.OpError as error:
+            raise OSError(f"--output_dir={self.own_dir}: {error.message}") from error
+
     def claim(self) -> None:
         """Makes the directory, locks it for this process, and removes what a killed save left.
 
@@ -158,8 +171,8 @@ class RunState:
         """
         if self._claimed or not self._saves:
             return
+        self.make_own_dir()
         try:
-            tf.io.gfile.makedirs(self.output_dir)
             self._lock = lock_directory(self.output_dir)
             for name in filter(_LITTER.fullmatch, self._files()):
                 tf.io.gfile.remove(self._path(name))
