@@ -128,6 +128,8 @@ BAD_INPUT = {
     "nothing to do": (dict(do_train="false"), None, "--do_predict"),
     "nothing to evaluate": (dict(do_train="false", do_eval="true"), None, "no --init_checkpoint"),
     "long sequences": (dict(max_seq_length=31), None, "max_position_embeddings"),
+    "no number": (dict(learning_rate="nan"), None, "--learning_rate=nan"),
+    "no end": (dict(num_train_epochs="inf"), None, "--num_train_epochs=inf"),
     "batch of no size": (dict(train_batch_size=0), None, "--train_batch_size=0"),
     "large vocabulary": (
         {},

@@ -6,6 +6,7 @@ The original parsed flags in a mode that ignores what it does not know, so that 
 
 import contextlib
 import logging as standard_logging
+import math
 import os
 import sys
 import tempfile
@@ -85,6 +86,10 @@ def _parse(argv):
         rest = FLAGS(argv)
     except flags.Error as error:
         _exit(" ".join(str(error).split()) + " (--help lists the flags)")
+    for name in FLAGS:
+        value = FLAGS[name].value
+        if isinstance(value, float) and not math.isfinite(value):
+            _exit(f"--{name}={value}: give a finite number")
     if len(rest) > 1:
         _exit(
             f"unexpected argument {rest[1]!r}: flags are written --name=value, and a boolean as "
