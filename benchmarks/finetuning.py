@@ -7,7 +7,7 @@ whole, of SST-2 as many examples as `--max_examples`, chosen at random once for 
 user runs it, without and with `--length_buckets`; the peer is benchmarks/finetuning_transformers.py, which pads each
 batch to its longest example. They take turns, each in a process of its own. Compared is the wall time of training: from
 the first checkpoint to the last, with tracing and the writing of the last, of the peer the loop alone, both without
-reading and tokenizing; that of the whole command stands beside it. A ratio is that of two runs of the same turn.
+reading and tokenizing; that of the whole command stands beside it. A ratio is to the first way in the same turn.
 
 The machine must be quiet: the last column is the most CPUs that other programs took while one ran.
 """
@@ -70,6 +70,8 @@ def define_flags() -> None:
     flags.DEFINE_multi_enum(
         "dtypes", ["float32", "bfloat16"], ["float32", "bfloat16"], "Which precisions."
     )
+    ways = ["padded", "buckets", "peer"]
+    flags.DEFINE_multi_enum("ways", ways, ways, "Which ways to train; ratios are to the first.")
     flags.DEFINE_string("length_buckets", "auto", "As of run_classifier.py.")
     flags.DEFINE_integer("max_seq_length", 128, "As of run_classifier.py.", 3)
     flags.DEFINE_integer("train_batch_size", 32, "Examples in an update.", 1)
@@ -84,15 +86,15 @@ def main() -> None:
     print(
         f"seconds of an epoch, median of {FLAGS.repeats}; batches of {FLAGS.train_batch_size}, at most "
         f"{FLAGS.max_seq_length} tokens, --length_buckets={FLAGS.length_buckets}\n"
-        "task  dtype    way     training examples/s padding padded/this (low to high) command  others' CPUs"
+        "task  dtype    way     training examples/s padding first/this (low to high) command  others' CPUs"
     )
     for task, dtype in itertools.product(FLAGS.tasks, FLAGS.dtypes):
         with tempfile.TemporaryDirectory() as folder:
             count = write_sample(os.path.join(FLAGS.glue_dir, FOLDERS[task]), True, folder)
             case = Case(task, folder, dtype)
-            ways = {"padded": ours, "buckets": in_buckets, "peer": peer}
-            turns = [[measure(way, case) for way in ways.values()] for _ in range(FLAGS.repeats)]
-        for name, runs in zip(ways, zip(*turns, strict=True), strict=True):
+            ways = [{"padded": ours, "buckets": in_buckets, "peer": peer}[w] for w in FLAGS.ways]
+            turns = [[measure(way, case) for way in ways] for _ in range(FLAGS.repeats)]
+        for name, runs in zip(FLAGS.ways, zip(*turns, strict=True), strict=True):
             ratios = [turn[0].seconds / run.seconds for turn, run in zip(turns, runs, strict=True)]
             line = table_line(count, runs, ratios)
             print(f"{task:5} {dtype:8} {name:7} {line}", flush=True)
