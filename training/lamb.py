@@ -50,6 +50,7 @@ class Lamb(AdamWeightDecay):
 
     CLIP_NORM = 0.0
     NOT_ADAPTED = NOT_DECAYED
+    update = staticmethod(lamb_update)
 
     def __init__(
         self,
@@ -63,9 +64,8 @@ class Lamb(AdamWeightDecay):
             variables, peak, num_train_steps, num_warmup_steps, bias_correction=True, **settings
         )
 
-    def update(self, path, w, m, v, gradient, rate, corrections):
-        adapted = not self.NOT_ADAPTED.search(path)
-        return lamb_update(w, m, v, gradient, rate, self.decay(path), corrections, adapted)
+    def rule(self, path):
+        return super().rule(path) | {"adapted": not self.NOT_ADAPTED.search(path)}
 
 
 class NvidiaLamb(Lamb):

@@ -4,13 +4,16 @@ It departs from Keras' AdamW on purpose: no bias correction, epsilon outside the
 and bias, and a rate that is read before the step counter moves, so that the first update of a warm-up changes nothing.
 """
 
+import functools
 import re
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
 from training.nonfinite import NonFiniteSkip
 from training.schedule import Schedule
+from training.strategy import is_tpu
 
 BETA_1 = 0.9
 BETA_2 = 0.999
@@ -63,6 +66,21 @@ def layerwise_factors(paths: list[str], decay: float) -> list[float]:
     return factors
 
 
+@functools.cache
+def clipped_update(update: Callable, compiled: bool) -> Callable:
+    """Returns the function (w, m, v, gradient, scale, rate, corrections, **rule) that clips and updates.
+
+    It is traced, and compiled with XLA, once for all variables of a shape and a rule: one loop over the numbers, where
+    an executor makes a pass over memory for each operation.
+    """
+
+    @tf.function(jit_compile=compiled or None, autograph=False)
+    def clipped(w, m, v, gradient, scale, rate, corrections, **rule):
+        return update(w, m, v, scale * gradient, rate, corrections=corrections, **rule)
+
+    return clipped
+
+
 class AdamWeightDecay:
     """The variables of the optimizer, and one update of the model.
 
@@ -89,6 +107,7 @@ class AdamWeightDecay:
 
     CLIP_NORM = 1.0
     DECAY_POWER = 1.0
+    update = staticmethod(adam_update)
 
     def __init__(
         self,
@@ -111,6 +130,8 @@ class AdamWeightDecay:
         self.clip_norm = self.CLIP_NORM if clip_norm is None else clip_norm
         self.rate_factors = layerwise_factors([v.path for v in variables], layerwise_lr_decay)
         self.guard = guard
+        # A TPU compiles the whole step by itself.
+        self._compiled = not is_tpu(tf.distribute.get_strategy())
         self.global_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="global_step")
         self.first, self.second = (
             [tf.Variable(tf.zeros(v.shape), trainable=False) for v in variables] for _ in range(2)
@@ -131,40 +152,37 @@ class AdamWeightDecay:
           float32 scalars: learning_rate of this update, without layer-wise factors; gradient_norm before clipping, over
           all variables; what the guard reports.
         """
-        gradients, norm = self._clipped(gradients)
+        norm = tf.linalg.global_norm(gradients)
         rate = self.schedule.rate(self.global_step)
         report = {"learning_rate": rate, "gradient_norm": norm}
         if self.guard:
-            report |= self.guard.update_if_finite(norm, lambda: self._assign(gradients, rate))
+            report |= self.guard.update_if_finite(norm, lambda: self._assign(gradients, norm, rate))
         else:
-            self._assign(gradients, rate)
+            self._assign(gradients, norm, rate)
         self.global_step.assign_add(1)
         return report
 
-    def _assign(self, gradients, rate):
-        corrections = self._corrections()
+    def _assign(self, gradients, norm, rate):
+        update = clipped_update(self.update, self._compiled)
+        scale, corrections = self._clip_scale(norm), self._corrections()
         for variable, factor, m, v, gradient in zip(
             self.variables, self.rate_factors, self.first, self.second, gradients, strict=True
         ):
-            w = variable.value
-            # What needs no gradient (beta * m, decay * w) would else be computed, and kept, from the start of the step.
-            with tf.control_dependencies([gradient]):
-                new = self.update(variable.path, w, m, v, gradient, factor * rate, corrections)
-            for target, value in zip((w, m, v), new, strict=True):
+            old = [tf.convert_to_tensor(target) for target in (variable.value, m, v)]
+            scalars = (scale, factor * rate, corrections)
+            new = update(*old, gradient, *scalars, **self.rule(variable.path))
+            for target, value in zip((variable.value, m, v), new, strict=True):
                 target.assign(value)
 
-    def update(self, path: str, w, m, v, gradient, rate, corrections):
-        """Returns the new (w, m, v) of the variable with that path: what optimizers differ in."""
-        return adam_update(w, m, v, gradient, rate, self.decay(path), corrections)
+    def rule(self, path: str) -> dict[str, float]:
+        """Returns the arguments of `update` that depend on which variable it is, by name."""
+        return {"decay": 0.0 if NOT_DECAYED.search(path) else self.weight_decay}
 
-    def decay(self, path: str) -> float:
-        """Returns the weight decay of the variable with that path."""
-        return 0.0 if NOT_DECAYED.search(path) else self.weight_decay
-
-    def _clipped(self, gradients):
+    def _clip_scale(self, norm):
+        """Returns what gradients of that global norm are multiplied by, as in tf.clip_by_global_norm."""
         if not self.clip_norm:
-            return gradients, tf.linalg.global_norm(gradients)
-        return tf.clip_by_global_norm(gradients, self.clip_norm)
+            return 1.0
+        return self.clip_norm * tf.minimum(1.0 / norm, 1.0 / self.clip_norm)
 
     def _corrections(self):
         if not self.bias_correction:
