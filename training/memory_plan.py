@@ -9,7 +9,7 @@ bytes of a token, for the two ways in which a step runs:
   again; the backward pass of one block has temporaries of a size that was fitted to what the TPU compiler says.
 
 For five train steps of BERT-base this is 9 % less to 11 % more than the TPU compiler reserves, and for the five
-processes of `benchmarks/memory_plan.py` 7 % less to 3 % more than they grew by on a CPU. The constants below were
+processes of `benchmarks/memory_plan.py` 6 % less to 4 % more than they grew by on a CPU. The constants below were
 fitted to these. On a GPU it was not compared. The unit is the byte; a device is a replica.
 Shapes: S sequence, H hidden, I intermediate, A heads, L layers.
 """
