@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -162,6 +163,16 @@ def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path, limit, size, file)
     assert data_file(tmp_path, 7).exists() == (file == "checkpoint")
     assert not litter(tmp_path)
     assert restored_step(tmp_path) == 5
+
+
+def test_a_disk_too_full_for_the_lock_is_named(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(OSError, match=f"--output_dir={tmp_path} cannot be written to: File"):
+            RunState(str(tmp_path)).claim()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_disk_that_turns_out_full_when_syncing_leaves_the_earlier_checkpoints(

@@ -1,5 +1,6 @@
 """One process per output directory: a lock that vanishes with the process, even when it is killed."""
 
+import contextlib
 import os
 import socket
 import weakref
@@ -19,27 +20,43 @@ class DirectoryLock:
     """Holds the `.lock` file of a directory until it is garbage or the process ends."""
 
     def __init__(self, folder: str, flag: str):
-        path = os.path.join(folder, ".lock")
-        try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise OSError(f"--{flag}={folder} cannot be written to: {error.strerror}") from error
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.read(self._descriptor, 999).decode(errors="replace").strip()
-            raise OSError(
-                f"--{flag}={folder} is in use by {holder or 'another process'}; wait for it, or "
-                f"choose another --{flag}"
-            ) from error
-        except OSError as error:
-            logging.warning("%s cannot be locked (%s): start no second run in it", folder, error)
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        with _told(folder, flag):
+            self._descriptor = os.open(_file_of(folder), os.O_RDWR | os.O_CREAT, 0o644)
+        _take(self._descriptor, fcntl.LOCK_EX, folder, flag)
+        with _told(folder, flag):
+            os.ftruncate(self._descriptor, 0)
+            os.write(
+                self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode()
+            )
 
     def __del__(self):
         if hasattr(self, "_descriptor"):
             os.close(self._descriptor)
+
+
+def _file_of(folder):
+    return os.path.join(folder, ".lock")
+
+
+@contextlib.contextmanager
+def _told(folder, flag):
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"--{flag}={folder} cannot be written to: {error.strerror}") from error
+
+
+def _take(descriptor, kind, folder, flag) -> None:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.read(descriptor, 999).decode(errors="replace").strip()
+        raise OSError(
+            f"--{flag}={folder} is in use by {holder or 'another process'}; wait for it, or "
+            f"choose another --{flag}"
+        ) from error
+    except OSError as error:
+        logging.warning("%s cannot be locked (%s): start no second run in it", folder, error)
 
 
 def lock_directory(folder: str, flag: str = "output_dir") -> DirectoryLock | None:
