@@ -21,8 +21,8 @@ from finetuning.sweeps import (
 )
 from finetuning.tasks import find_task
 from training.common_flags import run_from_flags, steps_from_epochs
-from training.lock import lock_directory
 from training.record_cache import content_hash
+from training.run_state import RunState
 from training.strategy import check_batch_size, set_seed_and_precision
 from training.workers import check_agreement, is_chief, wait_for_workers
 
@@ -178,9 +178,9 @@ def _run_all(plan, make, task, metric, strategy) -> None:
     finished = finished_runs(output_dir, called.flags, contents)
     advice = "all workers need the same --output_dir, on a shared file system"
     check_agreement(strategy, {"the list of finished runs": sorted(finished)}, advice)
+    state = RunState(output_dir)  # holds the lock until this returns
     if is_chief(strategy):
-        tf.io.gfile.makedirs(output_dir)
-        lock = lock_directory(output_dir)  # noqa: F841 (held until this returns)
+        state.claim()
 
     def make_one(run):
         settings = {**run.setting, "seed": run.seed}

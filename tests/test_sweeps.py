@@ -208,6 +208,11 @@ def test_bad_grids_are_one_line_before_any_work(files, case):
     assert not (files / "run").exists()
 
 
+def test_a_directory_that_cannot_be_made_is_one_line(files):
+    flags = classifier_flags(files, do_eval="true", num_seeds=2, output_dir=files / "vocab.txt/run")
+    assert f"--output_dir={flags['output_dir']}: " in refusal("run_classifier.py", **flags)
+
+
 @pytest.mark.slow
 def test_a_dry_run_plans_every_setting_and_lists_the_runs(files):
     flags = classifier_flags(files, do_eval="true", num_train_epochs=None, train_batch_size=None)
