@@ -130,6 +130,7 @@ BAD_INPUT = {
     "long sequences": (dict(max_seq_length=31), None, "max_position_embeddings"),
     "no number": (dict(learning_rate="nan"), None, "--learning_rate=nan"),
     "no end": (dict(num_train_epochs="inf"), None, "--num_train_epochs=inf"),
+    "negative seed": (dict(seed=-1), None, "--seed=-1"),
     "batch of no size": (dict(train_batch_size=0), None, "--train_batch_size=0"),
     "large vocabulary": (
         {},

@@ -133,6 +133,8 @@ def _define_new_flags() -> None:
         "seed",
         12345,
         "Seed of initial weights, order of examples and dropout; the original had none.",
+        0,
+        2**32 - 1,
     )
 
 
