@@ -25,6 +25,7 @@ from training.preflight import (
     most_checkpoints,
     precision_note,
 )
+from training.run_state import RunState
 
 BERT_BASE = BertConfig(vocab_size=30522, type_vocab_size=2)
 
@@ -186,6 +187,17 @@ def test_records_and_the_checkpoint_of_the_run_are_compared_with_the_flags(files
     )
     assert status == 1
     assert "max_predictions_per_seq" in stderr and "intermediate" in stderr
+    assert contents(files) == before
+
+
+def test_a_directory_in_use_is_a_problem_for_training(files):
+    flags = classifier_flags(files, dry_run="true")
+    state = RunState(str(files / "run"))
+    state.claim()
+    before = contents(files)
+    stderr = run("run_classifier.py", **flags)[2]
+    assert "1 problem found" in stderr
+    assert f"{state.output_dir} is in use by process {os.getpid()} on" in stderr
     assert contents(files) == before
 
 

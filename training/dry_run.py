@@ -16,6 +16,7 @@ from training.common_flags import (
     run_state_from_flags,
     strategy_from_flags,
 )
+from training.lock import check_unlocked
 from training.memory_plan import Memory, Workload, choose, largest_micro_batch, training_memory
 from training.preflight import (
     MISSING,
@@ -151,7 +152,7 @@ def finish(
     trainings: list[Training],
     teacher: keras.Model | None = None,
 ) -> None:
-    """Checks the disk, then prints what the run will take; without `trainings` it trains nothing.
+    """Checks the directory and its disk, then prints what the run will take; without `trainings` it trains nothing.
 
     Args:
       check: that has made all other checks.
@@ -166,6 +167,8 @@ def finish(
     size = 0
     if model is not MISSING and trainings:
         size = 4 * (_count(model.variables) + 2 * _count(model.trainable_variables))
+    if trainings:
+        check(check_unlocked, FLAGS.output_dir)
     check(check_disk, FLAGS.output_dir, size, _most_checkpoints(trainings))
     check.finish()
     kind = device_kind(strategy)

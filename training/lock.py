@@ -78,3 +78,10 @@ def lock_directory(folder: str, flag: str = "output_dir") -> DirectoryLock | Non
     lock = _HELD.get(key) or DirectoryLock(folder, flag)
     _HELD[key] = lock
     return lock
+
+
+def check_unlocked(folder: str) -> None:
+    """Raises OSError, naming the other process, if one holds the lock of --output_dir; writes nothing."""
+    if fcntl and os.path.isfile(_file_of(folder)):
+        with open(_file_of(folder)) as file:
+            _take(file.fileno(), fcntl.LOCK_SH, folder, "output_dir")
