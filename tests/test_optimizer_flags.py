@@ -122,6 +122,13 @@ def test_two_lengths_of_warm_up_are_an_error(inputs, tmp_path, script, make_flag
     assert not (tmp_path / "run").exists()
 
 
+def test_bias_correction_makes_the_first_update_one_rate_long(inputs, tmp_path):
+    changes = dict(num_train_steps=1, num_warmup_steps=0, adam_bias_correction="true")
+    succeed("run_pretraining.py", **pretraining(inputs, tmp_path, **changes))
+    bias = tf.train.load_checkpoint(str(tmp_path)).get_tensor("cls/seq_relationship/output_bias")
+    np.testing.assert_allclose(np.abs(bias), RATE, rtol=1e-3)
+
+
 def test_lamb_refuses_the_flag_of_adam(inputs, tmp_path):
     changes = dict(optimizer="lamb_nvidia", adam_bias_correction="true")
     status, _, stderr = run(
