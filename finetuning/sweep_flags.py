@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -129,16 +130,16 @@ def _matches(name: str) -> list[str]:
     return [name] if tf.io.gfile.exists(name) else tf.io.gfile.glob(name.split(","))
 
 
-def each_setting(plan: Sequence[PlannedRun], make: Callable, *arguments) -> list:
-    """Returns what `make(*arguments)` returns with the flags of each setting of a plan, equal ones once.
+def each_setting(plan: Sequence[PlannedRun], make: Callable, *arguments) -> Counter:
+    """Returns what `make(*arguments)` returns with the flags of each run of a plan, and for how many of them.
 
     With an empty plan it is called with the flags as they are.
     """
-    results = {}
+    results = Counter()
     for run in plan or [PlannedRun({}, FLAGS.seed)]:
         with flagsaver.flagsaver(**run.setting):
-            results[make(*arguments)] = None
-    return [*results]
+            results[make(*arguments)] += 1
+    return results
 
 
 def print_plan() -> None:

@@ -97,7 +97,8 @@ def plan_trainings(
         return training._replace(examples=sequences * training.examples, batch_size=batch_size)
 
     plan = check(check_runs, total, strategy)
-    return check(each_setting, plan, plan_one, config, counts, logits, flops)
+    planned = check(each_setting, plan, plan_one, config, counts, logits, flops)
+    return check(lambda runs: [t._replace(runs=n) for t, n in runs.items()], planned)
 
 
 class Start(NamedTuple):

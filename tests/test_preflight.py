@@ -72,11 +72,20 @@ def test_the_disk_needs_room_for_all_checkpoints(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("steps", "saves", "expected"),
-    [(5, 1000, 2), (11, 5, 4), (15, 5, 4), (20, 5, 5), (10**6, 5, 8)],
+    ("runs", "saves", "expected"),
+    [
+        ([5], 1000, 2),
+        ([11], 5, 4),
+        ([15], 5, 4),
+        ([20], 5, 5),
+        ([30], 5, 7),
+        ([10**6], 5, 8),
+        ([11, 15, 5], 5, 10),
+        ([10**6, 11, 10**6], 5, 19),
+    ],
 )
-def test_a_short_training_needs_room_for_the_checkpoints_that_it_makes(steps, saves, expected):
-    assert most_checkpoints(steps, saves, keep=7) == expected
+def test_runs_need_room_for_the_checkpoints_that_they_make(runs, saves, expected):
+    assert most_checkpoints(runs, saves, keep=7) == expected
 
 
 def test_the_output_directory_must_not_be_a_file(tmp_path):

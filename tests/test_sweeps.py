@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import statistics
 
 import pytest
@@ -11,6 +12,7 @@ from tiny_runs import (
     names,
     refusal,
     results,
+    run,
     start,
     succeed,
 )
@@ -183,8 +185,8 @@ def test_two_workers_make_each_run_and_the_chief_writes(files):
     assert not apart["output_dir"].exists() and not names(files / "scratch1")
     listed = json.loads((files / "run/results.json").read_text())["runs"]
     assert [run["folder"] for run in listed] == ["seed12345", "seed12346"]
-    for run in listed:
-        assert run["results"].items() >= results(files / "run" / run["folder"]).items()
+    for each in listed:
+        assert each["results"].items() >= results(files / "run" / each["folder"]).items()
     assert len({run["results"]["eval_loss"] for run in listed}) == 2
 
 
@@ -211,6 +213,15 @@ def test_bad_grids_are_one_line_before_any_work(files, case):
 def test_a_directory_that_cannot_be_made_is_one_line(files):
     flags = classifier_flags(files, do_eval="true", num_seeds=2, output_dir=files / "vocab.txt/run")
     assert f"--output_dir={flags['output_dir']}: " in refusal("run_classifier.py", **flags)
+
+
+def test_a_dry_run_wants_room_for_all_runs(files):
+    keep = shutil.disk_usage(files).free // 10**6  # of some 30 kB: one run has room
+    flags = dict(num_train_epochs=1e9, save_checkpoints_steps=1, keep_checkpoint_max=keep)
+    flags = classifier_flags(files, do_eval="true", dry_run="true", num_seeds=97, **flags)
+    status, _, stderr = run("run_classifier.py", **flags)
+    assert status == 1 and "1 problem found" in stderr
+    assert f"but {97 * keep + 1} checkpoints of" in stderr
 
 
 @pytest.mark.slow

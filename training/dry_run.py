@@ -51,6 +51,7 @@ class Training(NamedTuple):
       warmup_steps: those of them with a rising learning rate.
       unit: what holds `seq_length` tokens: a "sequence", or a packed "row" of several, of which then all numbers are.
       mean_length: of the sequences, padding included, where there are several lengths.
+      runs: that train so; 0 if this is a phase of the only one.
     """
 
     seq_length: int
@@ -63,6 +64,7 @@ class Training(NamedTuple):
     warmup_steps: int
     unit: str = "sequence"
     mean_length: float | None = None
+    runs: int = 0
 
 
 def define_dry_run_flags() -> None:
@@ -158,7 +160,7 @@ def finish(
       check: that has made all other checks.
       config, model: of what the run trains.
       strategy: of the run.
-      trainings: its phases.
+      trainings: its phases, or those of several runs.
       teacher: a model beside it that training only uses.
 
     Raises:
@@ -201,11 +203,12 @@ def finish(
 
 def _most_checkpoints(trainings) -> int:
     """The best one and those of --keep_checkpoint_every_n_hours are not foreseen."""
-    keep = FLAGS.keep_checkpoint_max
-    if trainings is MISSING or FLAGS.save_checkpoints_minutes is not None:
-        return keep + 1
-    steps = sum(training.steps for training in trainings)
-    return most_checkpoints(steps, FLAGS.save_checkpoints_steps, keep)
+    if trainings is MISSING:
+        return FLAGS.keep_checkpoint_max + 1
+    runs = [t.steps for t in trainings for _ in range(t.runs)] or [sum(t.steps for t in trainings)]
+    by_minutes = FLAGS.save_checkpoints_minutes is not None
+    save_steps = 1 if by_minutes else FLAGS.save_checkpoints_steps
+    return most_checkpoints(runs, save_steps, FLAGS.keep_checkpoint_max)
 
 
 def work_lines(training: Training, rematerialize: bool) -> list[str]:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 from tensorflow.python.client import device_lib
@@ -50,19 +50,20 @@ class Preflight:
             raise ValueError("\n  ".join([f"{count} found by --dry_run:", *self.problems]))
 
 
-def most_checkpoints(num_train_steps: int, save_steps: int, keep: int) -> int:
-    """Returns how many checkpoints are there at a time: those that stay, and the one that is being written.
+def most_checkpoints(runs: Sequence[int], save_steps: int, keep: int) -> int:
+    """Returns how many checkpoints are there at a time: those that stay of each run, and one that is being written.
 
     Args:
-      num_train_steps: of the run; it saves at its start and its end too.
+      runs: steps of each; it saves at its start and its end too.
       save_steps: steps between checkpoints.
-      keep: newest checkpoints that stay.
+      keep: newest checkpoints that stay of a run.
     """
-    return min(1 + -(-num_train_steps // save_steps), keep + 1)
+    made = [1 + -(-steps // save_steps) for steps in runs]
+    return sum(min(count, keep) for count in made) + (max(made) > keep)
 
 
 def check_disk(output_dir: str, size: int, checkpoints: int) -> None:
-    """Raises OSError unless the run can write its checkpoints; those that lie there already are not taken into account.
+    """Raises OSError unless the checkpoints can be written; those that lie there already are not taken into account.
 
     Args:
       output_dir: may not exist yet. Remote stores (`gs://`) are not looked at.
