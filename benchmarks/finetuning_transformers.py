@@ -23,7 +23,6 @@ from transformers import (
     BertForTokenClassification,
     DataCollatorForTokenClassification,
     DataCollatorWithPadding,
-    get_linear_schedule_with_warmup,
 )
 
 WARMUP_PROPORTION = 0.1
@@ -95,7 +94,11 @@ def make_optimizer(model, learning_rate: float, num_steps: int):
         groups, lr=learning_rate, eps=1e-6, weight_decay=WEIGHT_DECAY, fused=True
     )
     num_warmup_steps = int(WARMUP_PROPORTION * num_steps)
-    return optimizer, get_linear_schedule_with_warmup(optimizer, num_warmup_steps, num_steps)
+
+    def rate(step):  # that of transformers begins its descent at the full rate
+        return step / num_warmup_steps if step < num_warmup_steps else 1 - step / num_steps
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
 
 
 def train(model, batches: DataLoader, case: dict) -> dict[str, float]:
