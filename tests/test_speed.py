@@ -115,7 +115,7 @@ def test_a_peak_is_that_of_the_device_and_of_none_with_a_similar_name(kind, like
     assert peak_of(kind) == (like and PEAKS[like])
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.02])
+@pytest.mark.parametrize("delay", [0.0, 0.1])
 def test_the_wait_for_input_is_measured(
     tiny_config, pretraining_batches, tmp_path, told, strategy, delay
 ):
